@@ -105,8 +105,8 @@ class RowScenario:
         with self.engine.connect() as connection:
             found = connection.execute(sa.text("SELECT report FROM migrate_storage_run ORDER BY started DESC LIMIT 1"))
             report = json.loads(found.scalar_one())
-        done = report["evidence"].get("both read", 0)
-        if done != self.rows or report["listed_total"] or report["state"] != "finished":
+        done = report["verified_by"].get("content_compared", 0)
+        if done != self.rows or report["problem_count"] or report["state"] != "completed":
             raise RuntimeError(f"of {self.rows} files {done} were read and found equal")
         return done, {"CPU of the workers": round(cpu, 2)}
 

@@ -53,8 +53,8 @@ def fill(journal: Journal, rows: int) -> None:
         settled = [
             ObjectRecord(
                 id=entry.id, run="bench", source_key="old", source_path=entry.source_path, destination_key="new",
-                destination_path=entry.destination_path, state="verified", written_by_us=True, outcome="rewritten",
-                evidence="source digest, destination digest", size=12345, sha256="0" * 64, source_etag="0" * 32,
+                destination_path=entry.destination_path, state="verified", written_by_us=True, outcome="repointed",
+                evidence="source_digest, destination_digest", size=12345, sha256="0" * 64, source_etag="0" * 32,
                 source_modified=1700000000.1, destination_etag="0" * 32, destination_modified=1700000000.1, seconds=0.1,
             )
             for entry in entries

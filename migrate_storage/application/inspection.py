@@ -85,7 +85,7 @@ def reason_to_refuse(registration: Registration, filename: str) -> str | None:
     """Return why a backend of obstore would not open a row's file: under the same key, or under another one."""
     place = registration.place(filename)
     local = place.service == "file"
-    # A swap keeps the filename. Every other way writes the relative one. obstore must address both.
+    # An in-place run keeps the filename. Every other strategy writes the relative one. obstore must address both.
     return (
         unaddressable(place.key, local=local)
         or unaddressable(registration.relative(filename), local=local)

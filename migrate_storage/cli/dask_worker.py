@@ -26,7 +26,7 @@ def work(task: Task) -> TaskResult:
     except (ConfigurationError, click.ClickException) as error:
         return TaskResult(state="refused", error=masked(str(error) or one_line(error)))
     except StoppedError:
-        return TaskResult(state="stopped")
+        return TaskResult(state="interrupted")
     except Exception as error:  # noqa: BLE001 - Dask would send the exception with its traceback, which may contain a secret
         return TaskResult(state="failed", error=masked(one_line(error)))
     finally:

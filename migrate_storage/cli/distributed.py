@@ -222,7 +222,7 @@ class _ShardAndEnd:
         from migrate_storage.jobs.distributed.shards import ShardRef
 
         report = self._job.run()
-        if report.state != "finished" or self._stopped:
+        if report.state != "completed" or self._stopped:
             return report
         with self._open_journal() as (_, journal):
             *shards, end = journal.shards.of_run(report.run)

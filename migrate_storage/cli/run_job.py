@@ -16,7 +16,7 @@ from migrate_storage.cli.output import ignore_broken_pipe, print_report, stopped
 from migrate_storage.cli.shared_options import Output
 from migrate_storage.cli.standard_output import results
 from migrate_storage.core.errors import ConfigurationError
-from migrate_storage.core.events import BytesMoved, Event, ItemFinished, ItemsFinished, Listener
+from migrate_storage.core.events import BytesTransferred, Event, Listener, ObjectFinished, ObjectsFinished
 from migrate_storage.reporting import Report
 from migrate_storage.reporting.metrics import Counters
 
@@ -70,7 +70,7 @@ def run_with_progress(make: Callable[[Listener], Job], output: Output, grace: fl
     if isinstance(shown, JsonLines):
         with ignore_broken_pipe(stream):
             shown.report(report)
-    return report, 128 + caught[0] if caught and report.state == "stopped" else report.exit_code
+    return report, 128 + caught[0] if caught and report.state == "interrupted" else report.exit_code
 
 
 def run_and_report(make: Callable[[Listener], Job], output: Output, grace: float = 20.0) -> int:
@@ -102,11 +102,11 @@ class MetricsFile:
 
         def count_and_listen(event: Event) -> None:
             match event:
-                case ItemFinished(outcome=outcome):
+                case ObjectFinished(outcome=outcome):
                     self.counters.add("objects", outcome.kind.value)
-                case ItemsFinished(objects=objects, kind=kind):
+                case ObjectsFinished(objects=objects, kind=kind):
                     self.counters.add("objects", kind.value, amount=objects)
-                case BytesMoved(count=count):
+                case BytesTransferred(count=count):
                     self.counters.add("bytes", amount=count)
             if time.monotonic() - self._written > METRICS_FILE_SECONDS:
                 # The file was writable when the job began. A failure now does not end the job.

@@ -52,7 +52,7 @@ class RunRequest:
         "said.",
     )  # fmt: skip
     copy_only: bool = option(is_flag=True, help="Copy and verify; leave the rows for a later run.")
-    keep_rows: bool = option(is_flag=True, help="Take over: copy everything, never re-point a row.")
+    keep_rows: bool = option(is_flag=True, help="Mirror: copy everything, never re-point a row.")
     pace: PaceOptions = group(PaceOptions)
     limits: LimitOptions = group(LimitOptions)
     census: CensusFlags = group(CensusFlags)

@@ -55,7 +55,7 @@ class RouteOptions:
     )
     destination: str | None = option(
         "--to", metavar="KEY", shell_complete=complete_keys,
-        help="Backend key that the rows shall name.  [default: the same key, translated to obstore: the swap]",
+        help="Backend key that the rows shall name.  [default: the same key, translated to obstore: in place]",
     )  # fmt: skip
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from migrate_storage.core.model import Note, Outcome, OutcomeKind, Way
+from migrate_storage.core.model import Note, Outcome, OutcomeKind, Strategy
 
 __all__ = (
-    "Behind", "BytesMoved", "CensusAdvanced", "Event", "ItemFinished", "ItemsFinished", "Listed", "Listener", "Noted", "PaceChanged",
-    "PassStarted", "RangesAdvanced", "RunFinished", "RunStarted", "silent",
+    "BytesTransferred", "CensusAdvanced", "DiagnosticRaised", "Event", "Listener", "ObjectFinished", "ObjectsFinished",
+    "PassStarted", "RunFinished", "RunStarted", "ShardsProgressed", "SourceListed", "SyncLag", "ThrottleChanged", "silent",
 )  # fmt: skip
 
 
@@ -20,7 +20,7 @@ class RunStarted:
     run: str
     source: str
     destination: str
-    way: Way
+    strategy: Strategy
     #: Why the strategy was chosen, in one line.
     reason: str
     dry_run: bool
@@ -30,8 +30,8 @@ class RunStarted:
     same_run: bool = False
     #: Rows that name the source key, over all columns; ``None`` when they were not counted.
     rows: int | None
-    #: The job: ``run``, ``verify``, ``sync`` and so on.
-    kind: str
+    #: ``run``, ``verify``, ``sync`` and so on.
+    job: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,14 +42,14 @@ class PassStarted:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Listed:
+class SourceListed:
     """The source of a sync or a check is listed, and its number of objects is known."""
 
     objects: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BytesMoved:
+class BytesTransferred:
     """A worker read this many bytes of content, or finished this many copies, since its last such event."""
 
     count: int
@@ -58,14 +58,14 @@ class BytesMoved:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ItemFinished:
+class ObjectFinished:
     """One object is finished."""
 
     outcome: Outcome
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ItemsFinished:
+class ObjectsFinished:
     """Many objects finished with one outcome, without an event for each."""
 
     #: Objects.
@@ -74,18 +74,18 @@ class ItemsFinished:
     rows: int
     kind: OutcomeKind
     #: How the equality of each was proved.
-    evidence: str
+    verified_by: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Noted:
+class DiagnosticRaised:
     """A diagnostic for a person."""
 
     note: Note
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PaceChanged:
+class ThrottleChanged:
     """The run was paused or resumed, or its concurrency changed."""
 
     #: Objects in progress at once from now on, at most.
@@ -97,7 +97,7 @@ class PaceChanged:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Behind:
+class SyncLag:
     """The lag of a sync's destination behind its source, found by one pass."""
 
     #: Objects that had to be copied or deleted.
@@ -122,7 +122,7 @@ class CensusAdvanced:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RangesAdvanced:
+class ShardsProgressed:
     """The work of all processes of a job so far, in place of an event for each object.
 
     A shard that is done again counts from 0.
@@ -130,12 +130,12 @@ class RangesAdvanced:
 
     objects: int
     #: The objects with a problem.
-    listed: int
+    problems: int
     bytes: int
     #: Rows that were re-pointed.
     rows: int
     #: Shards of the job, its last step included, and the shards that are done.
-    ranges: int
+    shards: int
     done: int
     #: Shards that a worker has now.
     under_way: int
@@ -146,13 +146,13 @@ class RunFinished:
     """The run has ended. Its report has the details."""
 
     run: str
-    #: ``finished``, ``stopped``, ``limited`` or ``failed``.
+    #: ``completed``, ``interrupted``, ``limit_reached`` or ``failed``.
     state: str
 
 
 Event = (
-    RunStarted | PassStarted | Listed | BytesMoved | ItemFinished | ItemsFinished | RangesAdvanced | Noted | PaceChanged
-    | Behind | CensusAdvanced | RunFinished
+    RunStarted | PassStarted | SourceListed | BytesTransferred | ObjectFinished | ObjectsFinished | ShardsProgressed | DiagnosticRaised | ThrottleChanged
+    | SyncLag | CensusAdvanced | RunFinished
 )  # fmt: skip
 
 Listener = Callable[[Event], None]

@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = (
     "Attributes", "Capabilities", "Column", "Evidence", "Location", "Note", "ObjectMeta", "Outcome", "OutcomeKind",
-    "Place", "RowRef", "Severity", "Slot", "Way",
+    "Place", "RowRef", "Severity", "Slot", "Strategy",
 )  # fmt: skip
 
 
@@ -195,43 +195,54 @@ class Slot:
         return Location(self.file["backend"], self.file["filename"])
 
 
-class Way(enum.StrEnum):
+class Strategy(enum.StrEnum):
     """The four strategies of a migration."""
 
-    SWAP = "swap"
+    IN_PLACE = "in_place"
     """Same place, same key, same paths: rows and bytes stay. Every object is opened through the new registration."""
     REKEY = "rekey"
     """Same place, other key or path: only rows change."""
     MOVE = "move"
     """Another place: copy, verify, re-point each row."""
-    TAKE_OVER = "take over"
+    MIRROR = "mirror"
     """Another place, rows stay: copy everything. The new store is then registered under the old key."""
+
+    @property
+    def words(self) -> str:
+        """The strategy as words of a text."""
+        return self.value.replace("_", " ")
 
 
 class OutcomeKind(enum.StrEnum):
     """The kind of an outcome."""
 
-    REWRITTEN = "rewritten"
+    REPOINTED = "repointed"
     """Copied where needed, verified, and every row that names it re-pointed."""
+    REVERTED = "reverted"
+    """The row names the old key again."""
     COPIED = "copied"
     """Copied and verified. The rows stay, as requested."""
-    SKIPPED = "skipped"
+    UNCHANGED = "unchanged"
     """Nothing had to change: the objects are equal, or it was done before."""
-    PURGED = "purged"
+    KEPT = "kept"
+    """A purge did not delete it, for the given reason."""
+    IN_USE = "in_use"
+    """It is no orphan, for the given reason."""
+    DELETED = "deleted"
     """Deleted, after both objects were checked once more."""
     QUARANTINED = "quarantined"
     """Moved to the quarantine, after a last check that no row names it."""
     RESTORED = "restored"
     """Copied back from the quarantine, byte for byte."""
-    KNOWN = "known"
+    KNOWN_MISSING = "known_missing"
     """The row names a missing object, which a person acknowledged."""
     ORPHAN = "orphan"
     """The store has it, and no row names it."""
-    CHANGED = "changed"
+    MODIFIED = "modified"
     """Another process changed the row or the source. Its change is kept, and the next pass tries again."""
     MISSING = "missing"
     """The row names an object that the source does not have."""
-    OCCUPIED = "occupied"
+    DESTINATION_EXISTS = "destination_exists"
     """The destination has another object under the key, which was not overwritten."""
     CONFLICT = "conflict"
     """Source and destination were both changed since the copy. Both are kept."""
@@ -239,7 +250,7 @@ class OutcomeKind(enum.StrEnum):
     """The source has it in an archive class, from which it must be restored first."""
     UNVERIFIED = "unverified"
     """Copied, but equality could not be proved. The row was not changed."""
-    DIFFERS = "differs"
+    MISMATCH = "mismatch"
     """The destination's bytes, read back, are not the source's. The row was not changed."""
     FAILED = "failed"
     """It failed for the given reason."""
@@ -249,10 +260,15 @@ class OutcomeKind(enum.StrEnum):
         """Whether no work is left. Other objects are problems, and the exit code is 1."""
         return self in _DONE
 
+    @property
+    def words(self) -> str:
+        """The kind as words of a text."""
+        return self.value.replace("_", " ")
+
 
 _DONE = frozenset({
-    OutcomeKind.REWRITTEN, OutcomeKind.COPIED, OutcomeKind.SKIPPED, OutcomeKind.PURGED, OutcomeKind.QUARANTINED,
-    OutcomeKind.RESTORED, OutcomeKind.KNOWN,
+    OutcomeKind.REPOINTED, OutcomeKind.REVERTED, OutcomeKind.COPIED, OutcomeKind.UNCHANGED, OutcomeKind.KEPT,
+    OutcomeKind.IN_USE, OutcomeKind.DELETED, OutcomeKind.QUARANTINED, OutcomeKind.RESTORED, OutcomeKind.KNOWN_MISSING,
 })  # fmt: skip
 
 
@@ -267,8 +283,8 @@ class Outcome:
     reason: str = ""
     #: Bytes of the object, where the size is known.
     size: int | None = None
-    #: How equality was proved: ``md5``, ``etag``, ``read back``, ``same place``, ``journal``; empty when it was not.
-    evidence: str = ""
+    #: How equality was proved, as tokens of :mod:`migrate_storage.core.proofs`; empty when it was not.
+    verified_by: str = ""
     refs: tuple[RowRef, ...] = ()
     #: Seconds from first request to last.
     seconds: float = 0.0

@@ -115,7 +115,7 @@ class ProtocolExecutor:
                 return await caller.run_blocking(close)
             case protocol.LeaveForRepair(entry, first_written):
                 leave = partial(self.outbox.leave_for_repair, path, entry, first_written=first_written)
-                self.counters.add("left", entry.side)
+                self.counters.add("entries_left_open", entry.side)
                 fields = {"backend": self.key, "object_key": visible(path), "side": entry.side.value}
                 _log.info("%s: a write left an entry to repair, the %s is right", self.key, entry.side, extra=fields)
                 return await caller.run_blocking(leave)
@@ -144,7 +144,7 @@ class ProtocolExecutor:
             _log.warning("%s: a %s on the %s failed: %s", self.key, kind, side, fields["error"], extra=fields)
             raise
         finally:
-            self.counters.took(kind, side, time.perf_counter() - started)
+            self.counters.observe(kind, side, time.perf_counter() - started)
 
     async def _request_repair(self, caller: Caller, path: str, side: Side) -> None:
         self.counters.add("fallback", side.other)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from migrate_storage.core.errors import KeyRefusedError, StoppedError
 from migrate_storage.core.model import ObjectMeta
+from migrate_storage.core.proofs import CONTENT_COMPARED, DIGEST, SIZE
 from migrate_storage.core.spill import SpilledList, SpilledMap
 from migrate_storage.engine.probe import SCRATCH
 from migrate_storage.engine.verify import compare_content
@@ -157,12 +158,12 @@ def judge(
     if held is None:
         return Compared(pair=pair, relation=Relation.EXTRA)
     if held.size != found.size:
-        return Compared(pair=pair, relation=Relation.DIFFERENT, evidence="size")
+        return Compared(pair=pair, relation=Relation.DIFFERENT, evidence=SIZE)
     if by is By.SIZE:
-        return Compared(pair=pair, relation=Relation.MATCHED, evidence="size")
+        return Compared(pair=pair, relation=Relation.MATCHED, evidence=SIZE)
     agree = None if by is By.DOWNLOAD else _digests_agree(held, found)
     if agree is not None:
-        return Compared(pair=pair, relation=Relation.MATCHED if agree else Relation.DIFFERENT, evidence="digest")
+        return Compared(pair=pair, relation=Relation.MATCHED if agree else Relation.DIFFERENT, evidence=DIGEST)
     if by is By.EVIDENCE:
         return Compared(pair=pair, relation=Relation.UNPROVED)
     assert source is not None
@@ -175,7 +176,7 @@ def judge(
         return Compared(pair=pair, relation=Relation.ERROR, evidence=error.failure.message)
     except Exception as error:  # noqa: BLE001 - each library raises its own kinds, and the answer is a value
         return Compared(pair=pair, relation=Relation.ERROR, evidence=classify(error).message)
-    return Compared(pair=pair, relation=Relation.MATCHED if equal else Relation.DIFFERENT, evidence="both read")
+    return Compared(pair=pair, relation=Relation.MATCHED if equal else Relation.DIFFERENT, evidence=CONTENT_COMPARED)
 
 
 def _digests_agree(held: ObjectMeta, found: ObjectMeta) -> bool | None:

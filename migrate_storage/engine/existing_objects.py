@@ -16,6 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from migrate_storage.core.model import Attributes, ObjectMeta
+from migrate_storage.core.proofs import (
+    DESTINATION_DIGEST,
+    DESTINATION_READBACK,
+    LOCAL_SOURCE,
+    SOURCE_DIGEST,
+    join_proofs,
+)
 from migrate_storage.engine.plan import MigrationPlan
 from migrate_storage.engine.transfer import MULTIPART, CopyResources, Digests, SourceMissingError
 from migrate_storage.engine.verify import (
@@ -47,7 +54,7 @@ class OtherHeadersError(ObjectCheckError):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Digest:
     md5: str
-    #: How it was found, in a few words.
+    #: How it was found, as a token of a proof.
     evidence: str
     #: Where the object was read.
     sha256: str | None = None
@@ -124,7 +131,7 @@ class ExistingObjects:
             return verified
         if not self._samples.needs_read():
             return Verified(
-                source=held, destination=found, evidence=f"{one.evidence}, {other.evidence}",
+                source=held, destination=found, evidence=join_proofs(one.evidence, other.evidence),
                 sha256=one.sha256 or other.sha256, written_by_us=False,
             )  # fmt: skip
         verified = None
@@ -159,16 +166,16 @@ class ExistingObjects:
         one = two = None
         # The side that is asked by HEAD comes first: without its digest a disk is not read.
         if not source.store.is_local:
-            one = self._head_for_digest(source, held, "source digest", opaque=self._plan.source.opaque_etags)
+            one = self._head_for_digest(source, held, SOURCE_DIGEST, opaque=self._plan.source.opaque_etags)
             if one is None:
                 return None
         if not destination.store.is_local:
             opaque = self._plan.destination.opaque_etags
-            two = self._head_for_digest(destination, found, "destination digest", opaque=opaque)
+            two = self._head_for_digest(destination, found, DESTINATION_DIGEST, opaque=opaque)
             if two is None:
                 return None
-        one = one or self._read_disk(source, held, "local source")
-        two = two or self._read_disk(destination, found, "read back")
+        one = one or self._read_disk(source, held, LOCAL_SOURCE)
+        two = two or self._read_disk(destination, found, DESTINATION_READBACK)
         return None if one is None or two is None else (one, two)
 
     def _head_for_digest(self, at: ObjectAt, meta: ObjectMeta, evidence: str, *, opaque: bool) -> _Digest | None:

@@ -209,7 +209,7 @@ class PendingObject:
         self.reported = len(self.refs)
         return Outcome(
             kind=self.result.kind, source=self.task.item.source, destination=self.task.item.destination, reason=self.result.reason,
-            size=verified.source.size if verified else None, evidence=verified.evidence if verified else "",
+            size=verified.source.size if verified else None, verified_by=verified.evidence if verified else "",
             refs=self.refs[since:], seconds=self.result.seconds,
         )  # fmt: skip
 

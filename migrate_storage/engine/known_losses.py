@@ -57,7 +57,7 @@ class KnownLosses:
         ids = [KnownLoss.id_of(ref.column, ref.pk, outcome.source) for ref in outcome.refs]
         if not all(id_ in self._reasons for id_ in ids):
             return outcome
-        return replace(outcome, kind=OutcomeKind.KNOWN, reason=self._reasons[ids[0]])
+        return replace(outcome, kind=OutcomeKind.KNOWN_MISSING, reason=self._reasons[ids[0]])
 
 
 def known_loss_of(outcome: Outcome, reason: str) -> KnownLoss:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from migrate_storage.core.errors import KeyRefusedError, StoppedError
 from migrate_storage.core.model import Capabilities, ObjectMeta, OutcomeKind
+from migrate_storage.core.proofs import DRY_RUN, JOURNAL, SAME_OBJECT
 from migrate_storage.engine.conditions import WriteConditions
 from migrate_storage.engine.existing_objects import ExistingObjects, OtherHeadersError
 from migrate_storage.engine.guarded_store import GuardedStore, WrittenByAnotherError
@@ -38,7 +39,7 @@ from migrate_storage.engine.verify import (
     copy_verified,
     holds_damaged_copy,
 )
-from migrate_storage.journal import SAME_PLACE, ObjectRecord, ObjectState
+from migrate_storage.journal import ObjectRecord, ObjectState
 from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.failures import FailureKind, ObjectCheckError, classify
 from migrate_storage.stores.retry import StoreRequestError
@@ -47,11 +48,11 @@ from migrate_storage.stores.server_side_copy import ServerSideCopier
 __all__ = ("ObjectCopier",)
 
 _KIND_OF_PROBLEM: dict[type[ObjectCheckError], OutcomeKind] = {
-    DiffersError: OutcomeKind.DIFFERS,
-    NotKeptError: OutcomeKind.DIFFERS,
+    DiffersError: OutcomeKind.MISMATCH,
+    NotKeptError: OutcomeKind.MISMATCH,
     UnverifiedError: OutcomeKind.UNVERIFIED,
     ContradictedError: OutcomeKind.UNVERIFIED,
-    SourceChangedError: OutcomeKind.CHANGED,
+    SourceChangedError: OutcomeKind.MODIFIED,
 }
 
 
@@ -194,21 +195,21 @@ class ObjectCopier:
         if found is None or held.size != found.size:
             seen = "is not there" if found is None else f"has {found.size} bytes instead of {held.size}"
             reason = f"seen through {destination.store.name} it {seen}"
-            return CopyResult(task=task, kind=OutcomeKind.DIFFERS, reason=reason)
+            return CopyResult(task=task, kind=OutcomeKind.MISMATCH, reason=reason)
         if self.plan.by_objects and not is_same_object(held, found, local=source.store.is_local):
             reason = f"{destination.store.name} shows another tag, date or version of it than {source.store.name}: nothing proves that it is the same object"
-            return CopyResult(task=task, kind=OutcomeKind.DIFFERS, reason=reason)
+            return CopyResult(task=task, kind=OutcomeKind.MISMATCH, reason=reason)
         if task.item.action is Action.REWRITE and not self.plan.by_objects:
-            verified = Verified(source=held, destination=found, evidence=SAME_PLACE, written_by_us=False)
+            verified = Verified(source=held, destination=found, evidence=SAME_OBJECT, written_by_us=False)
             return CopyResult(task=task, verified=verified)
         equal = compare_content(source, destination, self._retry)
         if equal is None:
             reason = f"opened through {destination.store.name} it holds other bytes than through {source.store.name}"
-            return CopyResult(task=task, kind=OutcomeKind.DIFFERS, reason=reason)
+            return CopyResult(task=task, kind=OutcomeKind.MISMATCH, reason=reason)
         if task.item.action is Action.SKIP:
-            return CopyResult(task=task, kind=OutcomeKind.SKIPPED, verified=equal)
+            return CopyResult(task=task, kind=OutcomeKind.UNCHANGED, verified=equal)
         # One object: what the destination reports of it is what the source reports through obstore.
-        return CopyResult(task=task, verified=replace(equal, source=equal.destination, evidence=SAME_PLACE))
+        return CopyResult(task=task, verified=replace(equal, source=equal.destination, evidence=SAME_OBJECT))
 
     def _copy(self, copy: _Copy) -> CopyResult:
         task = copy.task
@@ -228,7 +229,7 @@ class ObjectCopier:
                 return self._destination_exists(copy)
         if self._dry_run:
             found = self._head_source(copy.source)
-            verified = Verified(source=found, destination=found, evidence="dry run")
+            verified = Verified(source=found, destination=found, evidence=DRY_RUN)
             return CopyResult(task=task, verified=verified, copied=True)
         # A store that cannot refuse to replace was asked by HEAD just now: what it gets from here on is ours.
         replace_existing = existing is not None or not refuses
@@ -335,7 +336,7 @@ class ObjectCopier:
             return self._without_condition(copy, error)
         except (DiffersError, UnverifiedError, SourceChangedError) as problem:
             if isinstance(problem, OtherObjectError):
-                return CopyResult(task=task, kind=OutcomeKind.DIFFERS, reason=str(problem))
+                return CopyResult(task=task, kind=OutcomeKind.MISMATCH, reason=str(problem))
             reason, left = f"{problem} ({COPY_ROUNDS} times)", self._head(copy.destination)
             return CopyResult(task=task, kind=_KIND_OF_PROBLEM[type(problem)], reason=reason, left=left)
         # A large copy has been seen by a HEAD.
@@ -404,7 +405,7 @@ class ObjectCopier:
         verified = Verified(
             source=now,
             destination=existing,
-            evidence="journal",
+            evidence=JOURNAL,
             sha256=record.sha256,
             written_by_us=record.written_by_us,
         )
@@ -417,7 +418,7 @@ class ObjectCopier:
             verified = self._compare_existing(copy)
         except OtherHeadersError as error:
             advice = "give it those headers, or delete it, then run again"
-            return CopyResult(task=copy.task, kind=OutcomeKind.OCCUPIED, reason=f"{error}; {advice}")
+            return CopyResult(task=copy.task, kind=OutcomeKind.DESTINATION_EXISTS, reason=f"{error}; {advice}")
         if verified is not None:
             return CopyResult(task=copy.task, verified=verified)
         if holds_damaged_copy(sent, copy.source, copy.destination, self._retry):
@@ -426,7 +427,7 @@ class ObjectCopier:
         if record is not None and _has_known_copy(record):
             kind, reason = self._judge_difference(copy, record, now)
         else:
-            kind = OutcomeKind.OCCUPIED
+            kind = OutcomeKind.DESTINATION_EXISTS
             reason = f"another object stands at {copy.task.item.destination} already: move it away or choose another prefix, then run again"
         return CopyResult(task=copy.task, kind=kind, reason=reason)
 
@@ -450,7 +451,7 @@ class ObjectCopier:
                 "decide by hand which one is right"
             )
         if copy_moved and not source_moved and record.state == ObjectState.VERIFIED:
-            return OutcomeKind.CHANGED, (
+            return OutcomeKind.MODIFIED, (
                 f"its copy {copy.task.item.destination} was replaced since it was verified (by the application, perhaps), and is left"
             )
         return OutcomeKind.CONFLICT, (

@@ -52,8 +52,8 @@ class OutcomeReporter:
         owner = self._recorder.find_owner(task.item.destination)
         reason = f"another source object goes to {task.item.destination} already{self._describe_remedy(owner)}"
         refs = tuple(slot.ref for slot in task.item.slots)
-        pending.conclude(CopyResult(task=task, kind=OutcomeKind.OCCUPIED, reason=reason), reported=len(refs))
-        self._report_rejected(task.id, task.item.source, OutcomeKind.OCCUPIED, reason, refs)
+        pending.conclude(CopyResult(task=task, kind=OutcomeKind.DESTINATION_EXISTS, reason=reason), reported=len(refs))
+        self._report_rejected(task.id, task.item.source, OutcomeKind.DESTINATION_EXISTS, reason, refs)
 
     def _describe_remedy(self, owner: ObjectRecord | None) -> str:
         """Return whose destination it is, and what a person can do."""

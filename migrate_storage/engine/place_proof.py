@@ -89,7 +89,7 @@ def prove_translation(side: ResolvedBackend, filenames: Iterable[str], retry: Re
 
 
 def check_translated_urls(side: ResolvedBackend, filenames: Sequence[str]) -> None:
-    """Check, without a request, that obstore asks the URLs that the application's filesystem asks.
+    """CheckJob, without a request, that obstore asks the URLs that the application's filesystem asks.
 
     Raises:
         PreflightError: it asks another URL.

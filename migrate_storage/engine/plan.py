@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from migrate_storage.backend.locators import reason_to_refuse, refused_by_successor
 from migrate_storage.core.filters import Filters
-from migrate_storage.core.model import Location, Place, Slot, Way
+from migrate_storage.core.model import Location, Place, Slot, Strategy
 from migrate_storage.engine.place_proof import PlaceProof
 from migrate_storage.journal import ObjectRecord, object_id
 from migrate_storage.stores.base import ObjectAt
@@ -56,7 +56,7 @@ class MigrationPlan:
 
     source: ResolvedBackend
     destination: ResolvedBackend
-    way: Way
+    strategy: Strategy
     #: Why this strategy was chosen, in one line.
     reason: str
     #: Whether both sides reach one storage, so that an equal place is the same object. In doubt they do.
@@ -76,7 +76,7 @@ class MigrationPlan:
 
     def refusal(self, path: str) -> str | None:
         """Return why the destination cannot address a filename; ``None`` where it can."""
-        if self.way is Way.SWAP:
+        if self.strategy is Strategy.IN_PLACE:
             reason = refused_by_successor(self.source.registration, path)
             return (
                 reason
@@ -132,7 +132,7 @@ class MigrationPlan:
         return self._name_copy(filename, self.source.place(filename))
 
     def _name_copy(self, filename: str, place: Place) -> str:
-        if self.way is Way.SWAP:
+        if self.strategy is Strategy.IN_PLACE:
             return filename
         root = self.destination.root
         if self.shared and root.root == place.root and place.key.startswith(root.key):
@@ -160,7 +160,7 @@ class MigrationPlan:
                 found[id_] = replace(found[id_], slots=(*found[id_].slots, slot))
                 continue
             path = self._name_copy(filename, place)
-            places = None if self.way is Way.SWAP else (place, self.destination.place(path))
+            places = None if self.strategy is Strategy.IN_PLACE else (place, self.destination.place(path))
             found[id_] = Item(
                 source=Location(self.source.key, filename), destination=Location(self.destination.key, path),
                 action=self._choose_action(places), slots=(slot,), places=places,
@@ -218,19 +218,35 @@ def choose_strategy(
         )
         reason += f" ({proof.reason})" if proof.reason else ""
         return MigrationPlan(
-            source=source, destination=swap, way=Way.SWAP, reason=reason, shared=True, by_objects=proof.by_objects
+            source=source,
+            destination=swap,
+            strategy=Strategy.IN_PLACE,
+            reason=reason,
+            shared=True,
+            by_objects=proof.by_objects,
         )
     inside = proof.shared and is_nested(source, destination)
     note = f" ({proof.reason})" if proof.reason else ""
     if keep_rows:
-        way, reason = Way.TAKE_OVER, "--keep-rows is given: everything is copied and verified, rows stay as they are"
+        strategy, reason = (
+            Strategy.MIRROR,
+            "--keep-rows is given: everything is copied and verified, rows stay as they are",
+        )
     elif inside:
-        way, reason = Way.REKEY, f"both keys reach the same storage{note}: bytes stay where they are, only rows change"
+        strategy, reason = (
+            Strategy.REKEY,
+            f"both keys reach the same storage{note}: bytes stay where they are, only rows change",
+        )
     else:
-        way, reason = (
-            Way.MOVE,
+        strategy, reason = (
+            Strategy.MOVE,
             f"the keys reach different storage{note}: each object is copied and verified, then its rows are re-pointed",
         )
     return MigrationPlan(
-        source=source, destination=destination, way=way, reason=reason, shared=proof.shared, by_objects=proof.by_objects
+        source=source,
+        destination=destination,
+        strategy=strategy,
+        reason=reason,
+        shared=proof.shared,
+        by_objects=proof.by_objects,
     )

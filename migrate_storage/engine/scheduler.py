@@ -16,7 +16,7 @@ from functools import partial
 from typing import TypeVar
 
 from migrate_storage.core.errors import StoppedError
-from migrate_storage.core.model import Outcome, OutcomeKind, RowRef, Way
+from migrate_storage.core.model import Outcome, OutcomeKind, RowRef, Strategy
 from migrate_storage.core.parallel import parallel_map
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import Row, parse_slots
@@ -43,7 +43,7 @@ MAX_RECOPIES = 3
 """How often an object is copied again because its source changed after its rows were updated."""
 _OWNER_CHECKS_AT_ONCE = 16
 """HEADs that are in progress at once to find out whether the copies of earlier runs are gone."""
-_RETRIED_OUTCOMES = frozenset({OutcomeKind.MISSING, OutcomeKind.CHANGED, OutcomeKind.REWRITTEN})
+_RETRIED_OUTCOMES = frozenset({OutcomeKind.MISSING, OutcomeKind.MODIFIED, OutcomeKind.REPOINTED})
 """Outcomes after which a later pass processes an object again where a row still, or again, names it."""
 
 
@@ -104,7 +104,7 @@ class Scheduler:
         on_copied: Callable[[], None],
     ) -> None:
         self._plan, self._copier, self._recorder = copier.plan, copier, recorder
-        self._repoints_rows = not options.keep_rows and self._plan.way is not Way.SWAP
+        self._repoints_rows = not options.keep_rows and self._plan.strategy is not Strategy.IN_PLACE
         self._options, self._control, self._earlier_rows = options, control, earlier_rows
         self._on_copied = on_copied
         self._pool = WorkerPool(control.limiter, control.stopping, control.limit_reached)
@@ -240,7 +240,7 @@ class Scheduler:
                 self.outcomes.report_collision(pending)
             elif id_ in self._recorder.elsewhere:
                 # Another process copies it. Its rows wait for a later pass, at the latest for the one at the run's end.
-                pending.conclude(CopyResult(task=task, kind=OutcomeKind.SKIPPED))
+                pending.conclude(CopyResult(task=task, kind=OutcomeKind.UNCHANGED))
             else:
                 self._start_copy(pending, Admission.NEW)
 
@@ -314,7 +314,7 @@ class Scheduler:
             rows = pending.begin_repointing(result)
             if result.copied:
                 rows += self._find_earlier_rows(pending, rows)
-            record = self._recorder.result_record(result, state=ObjectState.VERIFIED, outcome=OutcomeKind.REWRITTEN)
+            record = self._recorder.result_record(result, state=ObjectState.VERIFIED, outcome=OutcomeKind.REPOINTED)
             self._repointer.add_result(record)
         for row in rows:
             if pending.resolve_row(row):
@@ -374,12 +374,12 @@ class Scheduler:
         elif pending.recopies < MAX_RECOPIES:
             assert pending.result is not None
             record = self._recorder.result_record(
-                pending.result, state=ObjectState.VERIFIED, outcome=OutcomeKind.REWRITTEN
+                pending.result, state=ObjectState.VERIFIED, outcome=OutcomeKind.REPOINTED
             )
             self._copy_again(pending.recopied(record))
         else:
             reason = "the source keeps being replaced under its old key: put a CutoverBackend there or pause writes, then run again"
-            self._fail(pending, OutcomeKind.CHANGED, reason, state=ObjectState.VERIFIED)
+            self._fail(pending, OutcomeKind.MODIFIED, reason, state=ObjectState.VERIFIED)
 
     # -- objects become rows again
 
@@ -420,7 +420,10 @@ class Scheduler:
         elif reason := pending.lost_rows_reason:
             unused = pending.result.copied and not self._recorder.was_repointed(id_)
             self._fail(
-                pending, OutcomeKind.CHANGED, reason, state=ObjectState.UNREFERENCED if unused else ObjectState.VERIFIED
+                pending,
+                OutcomeKind.MODIFIED,
+                reason,
+                state=ObjectState.UNREFERENCED if unused else ObjectState.VERIFIED,
             )
         elif self._options.dry_run or not pending.task.item.action.moves:
             self._report_finished(pending)
@@ -448,7 +451,7 @@ class Scheduler:
 
     def _conclude(self, pending: PendingObject, result: CopyResult) -> list[PendingRow]:
         """Record and perhaps report an object without row updates; return the rows that waited for it."""
-        if result.verified is not None and result.kind is OutcomeKind.REWRITTEN:
+        if result.verified is not None and result.kind is OutcomeKind.REPOINTED:
             result = replace(result, kind=OutcomeKind.COPIED)
         rows = pending.conclude(result)
         failed = ObjectState.UNRESOLVED if result.left is None else ObjectState.UNREFERENCED

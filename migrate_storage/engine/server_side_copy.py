@@ -15,6 +15,7 @@ from functools import partial
 
 from migrate_storage.core.errors import KeyRefusedError
 from migrate_storage.core.model import Attributes, Capabilities, Note, ObjectMeta, Place, Severity
+from migrate_storage.core.proofs import SERVER_SIDE_COPY
 from migrate_storage.engine.probe import SCRATCH, refuses_existing, succeeds_where_free
 from migrate_storage.engine.transfer import MD5, SMALL_BYTES
 from migrate_storage.engine.verify import Verified
@@ -24,9 +25,8 @@ from migrate_storage.stores.retry import Retry, StoreRequestError
 from migrate_storage.stores.server_side_copy import ServerSideCopier
 from migrate_storage.translate import unaddressable
 
-__all__ = ("EVIDENCE", "MAX_COPY_BYTES", "can_server_side_copy", "probe_server_side_copy", "verify_server_side_copy")
+__all__ = ("MAX_COPY_BYTES", "can_server_side_copy", "probe_server_side_copy", "verify_server_side_copy")
 
-EVIDENCE = "copied by the service, equal digests"
 MAX_COPY_BYTES = 5 * 1024**3
 """Bytes that S3 copies in one request at most."""
 _MAX_PROBES = 5
@@ -64,7 +64,7 @@ def verify_server_side_copy(before: ObjectMeta, copy: ObjectMeta | None) -> Veri
     """
     if copy is None or copy.e_tag != before.e_tag or copy.size != before.size:
         return None
-    return Verified(source=before, destination=copy, evidence=EVIDENCE, written_by_us=True)
+    return Verified(source=before, destination=copy, evidence=SERVER_SIDE_COPY, written_by_us=True)
 
 
 def probe_server_side_copy(

@@ -34,7 +34,7 @@ class CopyResult:
     """What became of a task: ``verified``, or a kind and a reason."""
 
     task: CopyTask
-    kind: OutcomeKind = OutcomeKind.REWRITTEN
+    kind: OutcomeKind = OutcomeKind.REPOINTED
     reason: str = ""
     verified: Verified | None = None
     #: Whether this task wrote bytes.

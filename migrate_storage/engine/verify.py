@@ -16,6 +16,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from migrate_storage.core.model import Evidence, ObjectMeta
+from migrate_storage.core.proofs import (
+    BY_OPTION,
+    CONTENT_COMPARED,
+    DESTINATION_DIGEST,
+    DESTINATION_READBACK,
+    LOCAL_SOURCE,
+    SOURCE_DIGEST,
+    SOURCE_REREAD,
+    join_proofs,
+)
 from migrate_storage.engine.transfer import (
     MD5,
     MULTIPART,
@@ -237,7 +247,7 @@ def verify(copied: UnverifiedCopy, source: ObjectAt, destination: ObjectAt, retr
     return Verified(
         source=copied.source,
         destination=copied.destination,
-        evidence=f"{_prove_source(copied, source, retry)}, {_prove_destination(copied, destination, retry)}",
+        evidence=join_proofs(_prove_source(copied, source, retry), _prove_destination(copied, destination, retry)),
         sha256=copied.sha256,
         written_by_us=True,
         not_preserved=copied.not_preserved,
@@ -246,14 +256,15 @@ def verify(copied: UnverifiedCopy, source: ObjectAt, destination: ObjectAt, retr
 
 def _prove_source(copied: UnverifiedCopy, source: ObjectAt, retry: Retry) -> str:
     if source.store.is_local:
-        return "local source"
+        return LOCAL_SOURCE
     if copied.source.e_tag in copied.e_tags or copied.source.md5 in copied.e_tags:
-        return "source digest"
+        return SOURCE_DIGEST
     if not copied.opaque_source and _has_claimed_digest(source, copied.source, copied.e_tags, retry):
-        return "source digest"
+        return SOURCE_DIGEST
     if retry.call(lambda: sha256_of(source)) != copied.sha256:
         raise UnverifiedError(f"two reads of {source.key} gave different bytes")
-    return "read twice, by option" if copied.opaque_source and claimed_digest(copied.source) else "read twice"
+    by_option = copied.opaque_source and claimed_digest(copied.source)
+    return join_proofs(SOURCE_REREAD, BY_OPTION) if by_option else SOURCE_REREAD
 
 
 def _has_claimed_digest(at: ObjectAt, found: ObjectMeta, e_tags: Collection[str], retry: Retry) -> bool:
@@ -302,7 +313,7 @@ def _has_known_digest(copied: UnverifiedCopy, found: ObjectMeta) -> bool:
 def _prove_destination(copied: UnverifiedCopy, destination: ObjectAt, retry: Retry) -> str:
     found = copied.destination
     if _has_known_digest(copied, found):
-        return "destination digest"
+        return DESTINATION_DIGEST
     if copied.e_tag_is_digest and found.e_tag:
         raise DiffersError(
             f"{destination.key} has the ETag {found.e_tag}, which is none of the bytes that were written, "
@@ -311,7 +322,7 @@ def _prove_destination(copied: UnverifiedCopy, destination: ObjectAt, retry: Ret
     # A bit may flip while the copy is read back too: it counts as different after two readings that do not match.
     for _ in range(_READBACKS):
         if retry.call(lambda: sha256_of(destination)) == copied.sha256:
-            return "read back"
+            return DESTINATION_READBACK
     raise DiffersError(f"read back, {destination.key} does not hold the bytes that were written")
 
 
@@ -394,7 +405,7 @@ def compare_content(
             if not opaque_source and not source.store.is_local:
                 _has_claimed_digest(source, held, frozenset[str]().union(*(e_tags[each] for each in common)), retry)
             return Verified(
-                source=held, destination=found, evidence="both read", sha256=common.pop(), written_by_us=False
+                source=held, destination=found, evidence=CONTENT_COMPARED, sha256=common.pop(), written_by_us=False
             )
         if len(of_source) > 1 and len(set(of_source)) == len(set(of_destination)) == 1:
             break

@@ -10,69 +10,70 @@ if TYPE_CHECKING:
     from migrate_storage.application.application import load_application
     from migrate_storage.core.errors import ConfigurationError, MigrateStorageError, RunError
     from migrate_storage.core.events import (
-        Behind,
-        BytesMoved,
+        BytesTransferred,
         CensusAdvanced,
+        DiagnosticRaised,
         Event,
-        ItemFinished,
-        ItemsFinished,
-        Listed,
         Listener,
-        Noted,
-        PaceChanged,
+        ObjectFinished,
+        ObjectsFinished,
         PassStarted,
-        RangesAdvanced,
         RunFinished,
         RunStarted,
+        ShardsProgressed,
+        SourceListed,
+        SyncLag,
+        ThrottleChanged,
     )
-    from migrate_storage.jobs.check import Check
-    from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
-    from migrate_storage.jobs.purge.job import Purge
+    from migrate_storage.jobs.check import CheckJob, CheckOptions
+    from migrate_storage.jobs.orphans.job import OrphansJob, OrphansOptions
+    from migrate_storage.jobs.purge.job import PurgeJob
     from migrate_storage.jobs.purge.rules import PurgeOptions
-    from migrate_storage.jobs.revert.job import Revert, RevertOptions
-    from migrate_storage.jobs.run.job import Migration
+    from migrate_storage.jobs.revert.job import RevertJob, RevertOptions
+    from migrate_storage.jobs.run.job import RunJob
     from migrate_storage.jobs.run.options import RunOptions
-    from migrate_storage.jobs.sync.job import Sync
+    from migrate_storage.jobs.sync.job import SyncJob
     from migrate_storage.jobs.sync.options import SyncOptions
-    from migrate_storage.jobs.verify.check_object import AuditOptions
-    from migrate_storage.jobs.verify.job import Audit
+    from migrate_storage.jobs.verify.check_object import VerifyOptions
+    from migrate_storage.jobs.verify.job import VerifyJob
     from migrate_storage.reporting.log_records import logged
     from migrate_storage.reporting.metrics import Counters
     from migrate_storage.reporting.report import Report
 
 __all__ = (
-    "Audit",
-    "AuditOptions",
-    "Behind",
-    "BytesMoved",
+    "BytesTransferred",
     "CensusAdvanced",
-    "Check",
+    "CheckJob",
+    "CheckOptions",
     "ConfigurationError",
     "Counters",
+    "DiagnosticRaised",
     "Event",
-    "ItemFinished",
-    "ItemsFinished",
-    "Listed",
     "Listener",
     "MigrateStorageError",
-    "Migration",
-    "Noted",
-    "Orphans",
+    "ObjectFinished",
+    "ObjectsFinished",
+    "OrphansJob",
     "OrphansOptions",
-    "PaceChanged",
     "PassStarted",
-    "Purge",
+    "PurgeJob",
     "PurgeOptions",
-    "RangesAdvanced",
     "Report",
-    "Revert",
+    "RevertJob",
     "RevertOptions",
     "RunError",
     "RunFinished",
+    "RunJob",
     "RunOptions",
     "RunStarted",
-    "Sync",
+    "ShardsProgressed",
+    "SourceListed",
+    "SyncJob",
+    "SyncLag",
     "SyncOptions",
+    "ThrottleChanged",
+    "VerifyJob",
+    "VerifyOptions",
     "load_application",
     "logged",
 )
@@ -83,20 +84,20 @@ __getattr__ = lazy_attributes(
         "migrate_storage.application.application": ("load_application",),
         "migrate_storage.core.errors": ("ConfigurationError", "MigrateStorageError", "RunError"),
         "migrate_storage.core.events": (
-            "Behind", "BytesMoved", "CensusAdvanced", "Event", "ItemFinished", "ItemsFinished", "Listed", "Listener", "Noted",
-            "PaceChanged", "PassStarted", "RangesAdvanced", "RunFinished", "RunStarted",
+            "BytesTransferred", "CensusAdvanced", "DiagnosticRaised", "Event", "Listener", "ObjectFinished", "ObjectsFinished", "PassStarted",
+            "RunFinished", "RunStarted", "ShardsProgressed", "SourceListed", "SyncLag", "ThrottleChanged",
         ),
-        "migrate_storage.jobs.check": ("Check",),
-        "migrate_storage.jobs.orphans.job": ("Orphans", "OrphansOptions"),
-        "migrate_storage.jobs.purge.job": ("Purge",),
+        "migrate_storage.jobs.check": ("CheckJob", "CheckOptions"),
+        "migrate_storage.jobs.orphans.job": ("OrphansJob", "OrphansOptions"),
+        "migrate_storage.jobs.purge.job": ("PurgeJob",),
         "migrate_storage.jobs.purge.rules": ("PurgeOptions",),
-        "migrate_storage.jobs.revert.job": ("Revert", "RevertOptions"),
-        "migrate_storage.jobs.run.job": ("Migration",),
+        "migrate_storage.jobs.revert.job": ("RevertJob", "RevertOptions"),
+        "migrate_storage.jobs.run.job": ("RunJob",),
         "migrate_storage.jobs.run.options": ("RunOptions",),
-        "migrate_storage.jobs.sync.job": ("Sync",),
+        "migrate_storage.jobs.sync.job": ("SyncJob",),
         "migrate_storage.jobs.sync.options": ("SyncOptions",),
-        "migrate_storage.jobs.verify.check_object": ("AuditOptions",),
-        "migrate_storage.jobs.verify.job": ("Audit",),
+        "migrate_storage.jobs.verify.check_object": ("VerifyOptions",),
+        "migrate_storage.jobs.verify.job": ("VerifyJob",),
         "migrate_storage.reporting.log_records": ("logged",),
         "migrate_storage.reporting.metrics": ("Counters",),
         "migrate_storage.reporting.report": ("Report",),

@@ -12,8 +12,15 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, TypeVar
 
 from migrate_storage.core.errors import ConfigurationError, RunError, StoppedError
-from migrate_storage.core.events import Listener, Noted, PaceChanged, PassStarted, RunFinished, RunStarted
-from migrate_storage.core.model import Note, Way
+from migrate_storage.core.events import (
+    DiagnosticRaised,
+    Listener,
+    PassStarted,
+    RunFinished,
+    RunStarted,
+    ThrottleChanged,
+)
+from migrate_storage.core.model import Note, OutcomeKind, Strategy
 from migrate_storage.database.load_monitor import LoadMonitor
 from migrate_storage.engine.concurrency import ConcurrencyLimiter
 from migrate_storage.engine.control import ControlLoop
@@ -23,7 +30,7 @@ from migrate_storage.jobs.distributed.shard import ShardedJob, ShardRun
 from migrate_storage.jobs.distributed.shards import ShardCoordinator, ShardRef
 from migrate_storage.journal import Journal, RunRecord
 from migrate_storage.journal.lease_holder import Lease, hold_lease
-from migrate_storage.reporting import LISTED, Report
+from migrate_storage.reporting import MAX_PROBLEMS, Report
 from migrate_storage.reporting.run_stats import RunStats
 from migrate_storage.stores.rate_limit import StoreLimits
 from migrate_storage.stores.retry import Retry, StoreRequestError
@@ -41,8 +48,8 @@ class JobDescription:
     run: str
     source: str
     destination: str
-    way: Way = Way.SWAP
-    #: What is done, or why in this way, in one line.
+    strategy: Strategy = Strategy.IN_PLACE
+    #: What is done, or the reason for the strategy, in one line.
     reason: str
     #: Whether the job only plans what it would do.
     dry_run: bool = False
@@ -93,7 +100,7 @@ class Job(ABC, Generic[F]):
         """Do the work.
 
         Returns:
-            ``finished``, ``stopped`` or ``limited``.
+            ``completed``, ``interrupted`` or ``limit_reached``.
 
         Raises:
             RunError: the job failed; its message goes to the report.
@@ -110,7 +117,7 @@ class Job(ABC, Generic[F]):
         del report
         return ""
 
-    def count_rows_moved(self, facts: F) -> int:
+    def count_repointed_rows(self, facts: F) -> int:
         """Return how many rows the job changed so far."""
         del facts
         return 0
@@ -158,11 +165,13 @@ class Job(ABC, Generic[F]):
             self.run_limits = RunLimits(share.left(self.pace.max_duration), self.pace.max_bytes, self._count_bytes)
             return do(share)
 
-    def new_record(self, run: str, began: float, source: str, destination: str, way: Way = Way.SWAP) -> RunRecord:
+    def new_record(
+        self, run: str, began: float, source: str, destination: str, strategy: Strategy = Strategy.IN_PLACE
+    ) -> RunRecord:
         """Return the journal record of a run that began at this time of the database's clock."""
         return RunRecord(
             id=run, kind=self.kind, state="running", started=began, updated=began, source=source, destination=destination,
-            way=way,
+            way=strategy,
         )  # fmt: skip
 
     def execute(self, facts: F, journal: Journal | None, load: LoadMonitor | None = None) -> Report:
@@ -178,23 +187,23 @@ class Job(ABC, Generic[F]):
         """
         what, stats, share, began = self.describe(facts), self.context.stats, self.share, time.monotonic()
         started = time.time() if journal is None else journal.database.time()
-        ends: dict[str, Any] = {"source": what.source, "destination": what.destination, "way": what.way}
+        ends: dict[str, Any] = {"source": what.source, "destination": what.destination, "strategy": what.strategy}
         if journal is not None and share is None:
             journal.runs.begin(self.new_record(what.run, started, **ends))
         stats.send(
             RunStarted(
-                kind=self.kind, run=what.run, reason=what.reason, dry_run=what.dry_run or what.read_only, resumed=what.resumed,
+                job=self.kind, run=what.run, reason=what.reason, dry_run=what.dry_run or what.read_only, resumed=what.resumed,
                 same_run=what.resumed and share is not None, rows=what.rows, **ends,
             )
         )  # fmt: skip
         for note in what.notes:
-            stats.send(Noted(note=note))
-        state, error, refusal = "finished", "", None
+            stats.send(DiagnosticRaised(note=note))
+        state, error, refusal = "completed", "", None
         try:
             with self._steered(facts, what.run, journal, load):
                 state = self.work(facts)
         except (StoppedError, KeyboardInterrupt):
-            state = "limited" if self.run_limits.spent and not self.context.stop.is_set() else "stopped"
+            state = "limit_reached" if self.run_limits.spent and not self.context.stop.is_set() else "interrupted"
         except (RunError, StoreRequestError) as failure:
             state, error = "failed", str(failure)
         except ConfigurationError as failure:
@@ -202,10 +211,10 @@ class Job(ABC, Generic[F]):
         if self._lease_error is not None:
             state, error = "failed", str(self._lease_error)
         report = Report(
-            kind=self.kind, run=what.run, way_reason=what.reason, state="planned" if what.dry_run and state == "finished" else state,
+            kind=self.kind, run=what.run, strategy_reason=what.reason, state="planned" if what.dry_run and state == "completed" else state,
             error=error, dry_run=what.dry_run, resumed=what.resumed, started=started, finished=started + time.monotonic() - began,
-            passes=self._passes, counts=dict(stats.counts), rows_moved=self.count_rows_moved(facts), bytes_moved=stats.bytes, evidence=dict(stats.evidence),
-            listed=stats.listed[:LISTED], notes=what.notes, **ends,
+            passes=self._passes, counts=dict(stats.counts), rows_repointed=self.count_repointed_rows(facts), bytes_copied=stats.bytes, verified_by=dict(stats.verified_by),
+            problems=stats.problems[:MAX_PROBLEMS], kept=stats.reasons[OutcomeKind.KEPT], in_use=stats.reasons[OutcomeKind.IN_USE], notes=what.notes, **ends,
         )  # fmt: skip
         report = self.complete(facts, report)
         report = replace(report, next_command=self.next_command(report))
@@ -230,7 +239,7 @@ class Job(ABC, Generic[F]):
         stats = self.context.stats
         return ControlLoop(
             channel, run, limiter=self.context.limiter, limits=self.context.limits, stop=self.stop, pressure=load,
-            state=lambda: {**stats.totals, "rows_moved": self.count_rows_moved(facts)},
+            state=lambda: {**stats.totals, "rows_repointed": self.count_repointed_rows(facts)},
         ).running()  # fmt: skip
 
     def _coordinator(self, journal: Journal, sharded: ShardedJob) -> ShardCoordinator:
@@ -242,7 +251,7 @@ class Job(ABC, Generic[F]):
         return self.context.stats.bytes + (share.bytes_before + share.bytes_elsewhere if share is not None else 0)
 
     def _report_throttle(self, limiter: ConcurrencyLimiter) -> None:
-        pace = PaceChanged(concurrency=limiter.limit, most_concurrency=limiter.max_limit, paused=limiter.paused)
+        pace = ThrottleChanged(concurrency=limiter.limit, most_concurrency=limiter.max_limit, paused=limiter.paused)
         self.context.stats.send(pace)
 
     def _on_lease_lost(self, error: RunError) -> None:

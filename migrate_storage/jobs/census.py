@@ -87,7 +87,7 @@ def search(
         now = journal.database.time()
         journal.runs.begin(
             RunRecord(
-                id=new_run_id(), kind="census", state="finished", source=found.keys[0][:255], destination="", way="",
+                id=new_run_id(), kind="census", state="completed", source=found.keys[0][:255], destination="", way="",
                 started=now - (found.finished - found.started), updated=now, finished=now,
                 report=json.dumps(found.to_dict()),
             )

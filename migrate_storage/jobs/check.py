@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from migrate_storage.core.errors import ConfigurationError, RunError, StoppedError
-from migrate_storage.core.events import Listed, Listener, silent
+from migrate_storage.core.events import Listener, SourceListed, silent
 from migrate_storage.core.filters import Filters, ObjectBounds
 from migrate_storage.core.model import Location, Outcome, OutcomeKind
 from migrate_storage.core.parallel import parallel_map
+from migrate_storage.core.proofs import describe_proof
 from migrate_storage.engine.compare import By, Compared, Pair, Relation, is_ours, judge_at, merge
 from migrate_storage.engine.probe import check_source
 from migrate_storage.jobs.base import Job, JobDescription
@@ -21,10 +22,10 @@ from migrate_storage.reporting import Report
 from migrate_storage.stores.listing import IncompleteError, Listing
 from migrate_storage.stores.resolved_backend import ResolvedBackend, refuse_own_class
 
-__all__ = ("Check", "CheckOptions")
+__all__ = ("CheckJob", "CheckOptions")
 
 _KINDS = {
-    Relation.MATCHED: (OutcomeKind.SKIPPED, ""),
+    Relation.MATCHED: (OutcomeKind.UNCHANGED, ""),
     Relation.MISSING: (OutcomeKind.MISSING, "at the source only"),
     Relation.EXTRA: (OutcomeKind.MISSING, "at the destination only"),
     Relation.UNPROVED: (
@@ -57,14 +58,14 @@ class CheckOptions:
                 raise ConfigurationError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
 
 
-class Check(Job[None]):
+class CheckJob(Job[None]):
     """One comparison of two stores.
 
     Args:
         source: a storage backend, see :func:`migrate_storage.application.endpoints.backend_at`.
         destination: another one.
         options: how.
-        listener: called with each event; every object is an ``ItemFinished``, equal ones too.
+        listener: called with each event; every object is an ``ObjectFinished``, equal ones too.
     """
 
     kind = "check"
@@ -102,17 +103,17 @@ class Check(Job[None]):
             Listing.of_backend(side, self.context.retry, self.context.note_fallback)
             for side in (self._source, self._destination)
         )
-        left = replace(left, on_end=lambda count: self.context.stats.send(Listed(objects=count)))
+        left = replace(left, on_end=lambda count: self.context.stats.send(SourceListed(objects=count)))
         try:
             for compared in self._compare(merge(left, right)):
                 self.context.stats.add_outcome(self._outcome(compared))
                 if self.context.stop.is_set():
-                    return "stopped"
+                    return "interrupted"
         except StoppedError:
             raise
         except (RunError, IncompleteError) as failure:
             raise RunError(f"{failure}; what was not listed is not compared: run the same command again") from failure
-        return "finished"
+        return "completed"
 
     def _compare(self, pairs: Iterable[Pair]) -> Iterator[Compared]:
         options, now = self._options, time.time()
@@ -133,7 +134,9 @@ class Check(Job[None]):
 
     def _outcome(self, compared: Compared) -> Outcome:
         pair, relation = compared.pair, compared.relation
-        kind, reason = _KINDS.get(relation, (OutcomeKind.DIFFERS, f"they differ ({compared.evidence})"))
+        kind, reason = _KINDS.get(
+            relation, (OutcomeKind.MISMATCH, f"they differ ({describe_proof(compared.evidence)})")
+        )
         # A size beside MISSING means that the other side has the object, see ``reporting.diff_files``.
         meta = pair.destination if relation is Relation.EXTRA else pair.source
         return Outcome(
@@ -141,6 +144,6 @@ class Check(Job[None]):
             source=Location(self._source.key, pair.key),
             destination=Location(self._destination.key, pair.key),
             reason=compared.evidence if relation is Relation.ERROR else reason,
-            evidence=compared.evidence if kind.done else "",
+            verified_by=compared.evidence if kind.done else "",
             size=meta.size if meta is not None and relation is not Relation.MISSING else None,
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from migrate_storage.core.errors import StoppedError
-from migrate_storage.core.events import Noted
+from migrate_storage.core.events import DiagnosticRaised
 from migrate_storage.core.model import Note, Severity
 from migrate_storage.engine.concurrency import ConcurrencyLimiter
 from migrate_storage.engine.transfer import CopyResources
@@ -79,13 +79,13 @@ class JobContext:
         """Announce that another library had to list a store."""
         todo = "a key in it is none that obstore can list; it is listed with the error that names it, if it cannot be copied"
         note = Note(severity=Severity.WARNING, code="listing.fallback", message=message, todo=todo)
-        self.stats.send(Noted(note=note))
+        self.stats.send(DiagnosticRaised(note=note))
 
     def note_contradiction(self, message: str) -> None:
         """Announce that a capability of the destination is given up."""
         todo = "nothing: the object was done the other way, and so are all that follow"
         note = Note(severity=Severity.WARNING, code="destination.contradicted", message=message, todo=todo)
-        self.stats.send(Noted(note=note))
+        self.stats.send(DiagnosticRaised(note=note))
 
     def copy_resources(self, memory: int) -> CopyResources:
         """Return what all copies of the job share.

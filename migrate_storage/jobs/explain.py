@@ -12,6 +12,7 @@ from migrate_storage.application.application import Application
 from migrate_storage.application.columns import select_columns
 from migrate_storage.core.errors import ConfigurationError, KeyRefusedError
 from migrate_storage.core.model import Column, Evidence, Location, OutcomeKind
+from migrate_storage.core.proofs import describe_proof
 from migrate_storage.core.text import MiB
 from migrate_storage.cutover.decisions import Side
 from migrate_storage.cutover.resolved import ResolvedCutover, resolve_backend
@@ -100,8 +101,9 @@ def _describe_file(file: Any, sides: dict[str, ResolvedBackend], journal: Journa
     copy = None if journal is None else journal.objects.at_destinations([location]).get(location)
     if copy is not None:
         when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(copy.updated))
-        proof = copy.evidence or "nothing"
-        yield f"run {copy.run} copied it from {copy.source} ({copy.outcome}, proved by {proof}, {when})"
+        proof = describe_proof(copy.evidence or "nothing")
+        outcome = OutcomeKind(copy.outcome).words if copy.outcome else "no outcome"
+        yield f"run {copy.run} copied it from {copy.source} ({outcome}, proved by {proof}, {when})"
         yield from _describe_object(side, file["filename"], retry, copy.destination_evidence, "the copy")
         origin = sides.get(copy.source_key)
         if origin is not None:
@@ -113,7 +115,7 @@ def _describe_file(file: Any, sides: dict[str, ResolvedBackend], journal: Journa
         yield "the journal knows nothing of it: a run from this key would copy it"
     for record in sorted(records, key=lambda record: record.updated):
         why = f" ({record.reason})" if record.reason else ""
-        outcome = f"{record.outcome or 'not concluded'}{why}"
+        outcome = f"{OutcomeKind(record.outcome).words if record.outcome else 'not concluded'}{why}"
         yield f"run {record.run} to {record.destination_key or 'nowhere'}: {record.state}, {outcome}"
         if record.destination_key and record.size is not None and record.destination_key in sides:
             destination = sides[record.destination_key]
@@ -144,7 +146,7 @@ def _describe_cutover(
 
 def _describe_comparison(compared: ObjectRecord) -> Iterator[str]:
     when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(compared.updated))
-    yield f"the cutover found both sides equal ({compared.evidence}, {when})"
+    yield f"the cutover found both sides equal ({describe_proof(compared.evidence or '')}, {when})"
 
 
 def _predict_run(record: ObjectRecord) -> str:
@@ -186,7 +188,7 @@ def _predict_revert(
     decision = restorer.restore(
         RestoreTask(rows=rows, pk=pk, record_ids=numbers, now=records[-1]["new_value"], before=before, records=known)
     )
-    if decision.kind is OutcomeKind.REWRITTEN:
+    if decision.kind is OutcomeKind.REVERTED:
         files = _format_files(column, pk, before)
         yield f"now: a revert would name {files} again, if the row still holds what the run wrote"
     else:

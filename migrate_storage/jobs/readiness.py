@@ -174,10 +174,10 @@ def _check_latest_run(runs: list[RunRecord]) -> Iterator[ReadinessCheck]:
         return
     latest = runs[0]
     report = Report.from_dict(json.loads(latest.report)) if latest.report else None
-    if report is None or latest.state != "finished":
+    if report is None or latest.state != "completed":
         yield ReadinessCheck("run", False, f"the latest run from it ({latest.id}) is {latest.state}: run again")
-    elif report.listed_total:
-        message = f"the latest run from it lists {amount(report.listed_total, 'object')}"
+    elif report.problem_count:
+        message = f"the latest run from it lists {amount(report.problem_count, 'object')}"
         yield ReadinessCheck("run", False, f"{message}: see 'migrate-storage report {latest.id}'")
     else:
         yield ReadinessCheck("run", True, f"the latest run from it ({latest.id}) finished, with nothing listed")

@@ -16,8 +16,6 @@ from migrate_storage.journal.known_losses import KnownLoss, KnownLossRepository
 from migrate_storage.journal.leases import LeaseRepository
 from migrate_storage.journal.objects import ObjectRepository
 from migrate_storage.journal.records import (
-    SAME_PLACE,
-    SAME_PLACE_LISTED,
     ObjectRecord,
     RowRecord,
     RunRecord,
@@ -46,8 +44,6 @@ from migrate_storage.journal.states import ObjectState, RowState
 __all__ = (
     "HASH_DIGITS",
     "NO_BOUNDS",
-    "SAME_PLACE",
-    "SAME_PLACE_LISTED",
     "Journal",
     "KnownLoss",
     "ListedFacts",

@@ -10,10 +10,11 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Connection, Select, func, or_, select, update
 
 from migrate_storage.core.model import Location, OutcomeKind
+from migrate_storage.core.proofs import SAME_OBJECT_LISTING
 from migrate_storage.database.connection import Database
 from migrate_storage.database.row_sets import insert_rows, update_rows
 from migrate_storage.journal.base import Repository, id_batches
-from migrate_storage.journal.records import SAME_PLACE_LISTED, ObjectRecord, digest
+from migrate_storage.journal.records import ObjectRecord, digest
 from migrate_storage.journal.rekeyed import RekeyedRepository
 from migrate_storage.journal.schema import Tables
 from migrate_storage.journal.states import ObjectState
@@ -96,8 +97,8 @@ class ObjectRepository(Repository):
             size: objects in a batch; a transaction reads each batch.
         """
         outcomes = tuple(outcomes)
-        rekeyed = state in (None, ObjectState.VERIFIED) and (not outcomes or OutcomeKind.REWRITTEN in outcomes)
-        if rekeyed and shard is None and SAME_PLACE_LISTED not in without:
+        rekeyed = state in (None, ObjectState.VERIFIED) and (not outcomes or OutcomeKind.REPOINTED in outcomes)
+        if rekeyed and shard is None and SAME_OBJECT_LISTING not in without:
             yield from self._rekeyed.objects(run)
         statement = self._select().where(self.c.run == run)
         if state is not None:
@@ -112,12 +113,12 @@ class ObjectRepository(Repository):
 
     def count(self, run: str, shard: int | None = None) -> dict[str, int]:
         """The number of objects of a run, or of one shard of it, by outcome."""
-        return self._add_rekeyed(self._count_by(self.c.outcome, run, shard), OutcomeKind.REWRITTEN, run, shard)
+        return self._add_rekeyed(self._count_by(self.c.outcome, run, shard), OutcomeKind.REPOINTED, run, shard)
 
     def count_evidence(self, run: str, shard: int | None = None) -> dict[str, int]:
         """The number of done objects of a run, or of one shard of it, by evidence."""
         done = self.c.outcome.in_([kind.value for kind in OutcomeKind if kind.done])
-        return self._add_rekeyed(self._count_by(self.c.evidence, run, shard, done), SAME_PLACE_LISTED, run, shard)
+        return self._add_rekeyed(self._count_by(self.c.evidence, run, shard, done), SAME_OBJECT_LISTING, run, shard)
 
     def _add_rekeyed(self, counts: dict[str, int], name: str, run: str, shard: int | None) -> dict[str, int]:
         """Add the packed objects of a run, which no shard has."""
@@ -266,7 +267,7 @@ class ObjectRepository(Repository):
             ids,
             ObjectState.UNREFERENCED,
             self.c.state == ObjectState.VERIFIED,
-            self.c.outcome.in_(("rewritten", "changed")),
+            self.c.outcome.in_(("repointed", "modified")),
         )
 
     def _set_states(self, ids: Sequence[str], state: str, *where: ColumnElement[bool]) -> int:

@@ -11,12 +11,11 @@ from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from migrate_storage.core.model import Column, Evidence, Location, Place
+from migrate_storage.core.proofs import SAME_OBJECT, SAME_OBJECT_LISTING
 from migrate_storage.database.primary_keys import digest_of, dump_key, row_id_of
 from migrate_storage.journal.states import ObjectState, RowState
 
 __all__ = (
-    "SAME_PLACE",
-    "SAME_PLACE_LISTED",
     "ObjectRecord",
     "RowRecord",
     "RunRecord",
@@ -27,11 +26,6 @@ __all__ = (
     "object_id",
     "object_name",
 )
-
-SAME_PLACE = "same place"
-"""Evidence that both keys name one object: a HEAD through each key."""
-SAME_PLACE_LISTED = "same place, listed"
-"""The same evidence, from a listing in place of the HEAD requests."""
 
 
 def digest(*parts: str) -> str:
@@ -86,7 +80,7 @@ class ObjectRecord:
     @property
     def same_place(self) -> bool:
         """Whether both keys name one object, so that nothing was copied."""
-        return self.evidence in (SAME_PLACE, SAME_PLACE_LISTED)
+        return self.evidence in (SAME_OBJECT, SAME_OBJECT_LISTING)
 
     @property
     def source(self) -> Location:

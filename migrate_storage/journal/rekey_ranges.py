@@ -16,9 +16,10 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from migrate_storage.core.model import Column, Location, OutcomeKind, Place
+from migrate_storage.core.proofs import SAME_OBJECT_LISTING
 from migrate_storage.database.file_json import BrokenValueError, rewrite_value, set_fields
 from migrate_storage.database.primary_keys import dump_key, load_parts, row_id_of
-from migrate_storage.journal.records import SAME_PLACE_LISTED, ObjectRecord
+from migrate_storage.journal.records import ObjectRecord
 from migrate_storage.journal.states import ObjectState, RowState
 
 __all__ = (
@@ -195,7 +196,7 @@ def list_objects(
             yield ObjectRecord(
                 id=rule.id_of(member.tail), run=of.run, source_key=rule.source_key, source_path=rule.old + member.tail,
                 destination_key=rule.destination_key, destination_path=rule.new + member.tail, state=ObjectState.VERIFIED, written_by_us=False,
-                outcome=OutcomeKind.REWRITTEN, evidence=SAME_PLACE_LISTED, size=member.size, updated=of.at,
+                outcome=OutcomeKind.REPOINTED, evidence=SAME_OBJECT_LISTING, size=member.size, updated=of.at,
                 source_etag=member.e_tag, source_modified=member.last_modified, source_version=member.version,
                 destination_etag=member.e_tag, destination_modified=member.last_modified, destination_version=member.version,
             )  # fmt: skip

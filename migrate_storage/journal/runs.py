@@ -116,7 +116,9 @@ class RunRepository(Repository):
         if name is not None:
             found = self.find(name)
             if found.kind != "run" or found.source == found.destination:
-                what = "a swap, which re-points nothing" if found.kind == "run" else f"a {found.kind}, not a run"
+                what = (
+                    "an in-place run, which re-points nothing" if found.kind == "run" else f"a {found.kind}, not a run"
+                )
                 raise ConfigurationError(f"{found.id} is {what}: 'migrate-storage runs' lists them")
             return found
         for run in self._latest((self.c.kind == "run") & (self.c.source != self.c.destination), limit=1):

@@ -159,6 +159,33 @@ OBJECT_STATES = {
     "deleting": "quarantine_deleting",
 }
 ROW_STATES = {"swapped": "repointed", "kept": "superseded"}
+RUN_STATES = {"finished": "completed", "stopped": "interrupted", "limited": "limit_reached"}
+STRATEGIES = {"swap": "in_place", "take over": "mirror"}
+OUTCOMES = {
+    "rewritten": "repointed",
+    "skipped": "unchanged",
+    "purged": "deleted",
+    "known": "known_missing",
+    "changed": "modified",
+    "occupied": "destination_exists",
+    "differs": "mismatch",
+}
+PROOFS = {
+    "same place": "same_object",
+    "same place, listed": "same_object_listing",
+    "both read": "content_compared",
+    "copied by the service, equal digests": "server_side_copy",
+    "size and time": "size_and_time",
+    "dry run": "dry_run",
+    "source digest, destination digest": "source_digest, destination_digest",
+    "source digest, read back": "source_digest, destination_readback",
+    "local source, destination digest": "local_source, destination_digest",
+    "local source, read back": "local_source, destination_readback",
+    "read twice, destination digest": "source_reread, destination_digest",
+    "read twice, read back": "source_reread, destination_readback",
+    "read twice, by option, destination digest": "source_reread, by_option, destination_digest",
+    "read twice, by option, read back": "source_reread, by_option, destination_readback",
+}
 
 STEPS: tuple[Step, ...] = (
     Step(
@@ -178,7 +205,7 @@ STEPS: tuple[Step, ...] = (
     ),
     # Every name changes before every value, so that each ``done`` finds the names that it asks for.
     Step(
-        summary="tables, columns and states have plain names",
+        summary="tables, columns, states and outcomes have plain names",
         statements=(
             # A re-key that was killed may have left it.
             _drop_table("seen"),
@@ -194,6 +221,10 @@ STEPS: tuple[Step, ...] = (
             _widen_column("object", "outcome", 32, null=True),
             _replace_values("object", "state", OBJECT_STATES),
             _replace_values("row", "state", ROW_STATES),
+            _replace_values("run", "state", RUN_STATES),
+            _replace_values("run", "way", STRATEGIES),
+            _replace_values("object", "outcome", OUTCOMES),
+            _replace_values("object", "evidence", PROOFS),
         ),
     ),
 )

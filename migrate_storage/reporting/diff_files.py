@@ -19,22 +19,22 @@ from pathlib import Path
 from typing import IO
 
 from migrate_storage.core.errors import ConfigurationError
-from migrate_storage.core.events import Event, ItemFinished, Listener
+from migrate_storage.core.events import Event, Listener, ObjectFinished
 from migrate_storage.core.model import Outcome, OutcomeKind
 from migrate_storage.core.text import visible
 
 __all__ = ("KINDS", "Differences", "sign")
 
 _SIGNS = {
-    OutcomeKind.SKIPPED: "=",
-    OutcomeKind.REWRITTEN: "=",
+    OutcomeKind.UNCHANGED: "=",
+    OutcomeKind.REPOINTED: "=",
     OutcomeKind.COPIED: "=",
     OutcomeKind.QUARANTINED: "-",
     OutcomeKind.ORPHAN: "-",
-    OutcomeKind.KNOWN: "+",
+    OutcomeKind.KNOWN_MISSING: "+",
     OutcomeKind.MISSING: "+",
-    OutcomeKind.DIFFERS: "*",
-    OutcomeKind.CHANGED: "*",
+    OutcomeKind.MISMATCH: "*",
+    OutcomeKind.MODIFIED: "*",
     OutcomeKind.CONFLICT: "*",
 }
 KINDS = {"combined": "", "match": "=", "missing-on-src": "-", "missing-on-dst": "+", "differ": "*", "error": "!"}
@@ -86,7 +86,7 @@ class Differences(contextlib.ExitStack):
         """Return a listener that writes each outcome and then calls another listener."""
 
         def write_and_listen(event: Event) -> None:
-            if isinstance(event, ItemFinished):
+            if isinstance(event, ObjectFinished):
                 self.write(event.outcome)
             listener(event)
 

@@ -2,7 +2,7 @@
 
 ::
 
-    Migration(application, options, listener=logged())
+    RunJob(application, options, listener=logged())
 
 Each record has an attribute ``migrate_storage``: a dictionary with ``event`` and the fields that the documentation's
 page on events lists. structlog's ``ExtraAdder`` and JSON formatters of ``logging`` write it unchanged.
@@ -14,13 +14,14 @@ import logging
 
 from migrate_storage.core import events
 from migrate_storage.core.model import Severity
+from migrate_storage.core.proofs import describe_proof
 from migrate_storage.core.text import visible
 from migrate_storage.reporting.progress.json_lines import describe
 
 __all__ = ("logged",)
 
 
-_COUNTS = events.BytesMoved | events.CensusAdvanced | events.RangesAdvanced
+_COUNTS = events.BytesTransferred | events.CensusAdvanced | events.ShardsProgressed
 """Events that come too often for a log."""
 
 
@@ -48,11 +49,11 @@ def logged(logger: logging.Logger | None = None) -> events.Listener:
 
 def _choose_level(event: events.Event) -> int:
     match event:
-        case events.ItemFinished():
+        case events.ObjectFinished():
             return logging.DEBUG if event.outcome.kind.done else logging.WARNING
-        case events.Noted():
+        case events.DiagnosticRaised():
             return logging.INFO if event.note.severity is Severity.INFO else logging.WARNING
-        case events.PaceChanged():
+        case events.ThrottleChanged():
             return logging.WARNING if event.paused else logging.INFO
         case _:
             return logging.INFO
@@ -61,29 +62,31 @@ def _choose_level(event: events.Event) -> int:
 def _describe_event(event: events.Event) -> str:
     match event:
         case events.RunStarted():
-            ends = f"{event.kind} {event.run}: {event.source} -> {event.destination}"
-            return f"{ends}, {event.way.value}: {event.reason}" if event.kind == "run" else f"{ends}, {event.reason}"
+            ends = f"{event.job} {event.run}: {event.source} -> {event.destination}"
+            return (
+                f"{ends}, {event.strategy.words}: {event.reason}" if event.job == "run" else f"{ends}, {event.reason}"
+            )
         case events.PassStarted():
             return f"pass {event.number}"
-        case events.ItemFinished(outcome=outcome):
+        case events.ObjectFinished(outcome=outcome):
             reason = f": {outcome.reason}" if outcome.reason else ""
-            return f"{outcome.kind.value} {outcome.source}{reason}"
-        case events.ItemsFinished():
-            return f"{event.kind.value} {event.objects} objects: {event.evidence}"
-        case events.Noted(note=note):
+            return f"{outcome.kind.words} {outcome.source}{reason}"
+        case events.ObjectsFinished():
+            return f"{event.kind.words} {event.objects} objects: {describe_proof(event.verified_by)}"
+        case events.DiagnosticRaised(note=note):
             return f"{note.subject}: {note.message}" if note.subject else note.message
-        case events.PaceChanged():
+        case events.ThrottleChanged():
             at_once = f"{event.concurrency} of {event.most_concurrency} at once"
             return f"paused: {event.paused}" if event.paused else at_once
-        case events.RangesAdvanced():
-            return f"{event.done} of {event.ranges} ranges, {event.objects} objects"
-        case events.Listed():
+        case events.ShardsProgressed():
+            return f"{event.done} of {event.shards} shards, {event.objects} objects"
+        case events.SourceListed():
             return f"{event.objects} objects at the source"
-        case events.Behind():
+        case events.SyncLag():
             return f"the destination was behind by {event.objects} objects"
         case events.RunFinished():
             return f"run {event.run}: {event.state}"
         case events.CensusAdvanced():
             return f"{event.done} of {event.tables} tables searched, {event.rows} rows"
-        case events.BytesMoved():
+        case events.BytesTransferred():
             return f"{event.count} bytes"

@@ -51,20 +51,20 @@ class Counters:
         self._times: defaultdict[_Key, _Times] = defaultdict(_Times)
         self._timed: Callable[[float, Mapping[str, str]], None] | None = None
 
-    def add(self, kind: str, where: str = "", amount: int = 1) -> None:
+    def add(self, kind: str, label: str = "", amount: int = 1) -> None:
         """Add ``amount`` to the count of a kind.
 
         Args:
             kind: A lower-case word.
-            where: The value of the label; empty for a metric without it.
+            label: The value of the label; empty for a metric without it.
             amount: Zero or more.
         """
         with self._lock:
-            self._counts[kind, where] += amount
+            self._counts[kind, label] += amount
 
-    def took(self, kind: str, where: str, seconds: float) -> None:
+    def observe(self, kind: str, label: str, seconds: float) -> None:
         """Add one to the count of a kind, and record its time."""
-        key = kind, where
+        key = kind, label
         place = bisect_left(BOUNDS, seconds)
         with self._lock:
             self._counts[key] += 1
@@ -73,17 +73,17 @@ class Counters:
             times.seconds += seconds
             timed = self._timed
         if timed is not None:
-            timed(seconds, self._format_attributes(kind, where))
+            timed(seconds, self._format_attributes(kind, label))
 
-    def set(self, kind: str, where: str, value: float) -> None:
+    def set(self, kind: str, label: str, value: float) -> None:
         """Set the gauge of a kind."""
         with self._lock:
-            self._values[kind, where] = value
+            self._values[kind, label] = value
 
-    def get(self, kind: str, where: str = "") -> int:
+    def get(self, kind: str, label: str = "") -> int:
         """Return the count of a kind."""
         with self._lock:
-            return self._counts[kind, where]
+            return self._counts[kind, label]
 
     def all(self) -> Mapping[tuple[str, str], int]:
         """Return all counts by kind and label."""
@@ -110,18 +110,18 @@ class Counters:
                 lines.append(f"# TYPE {name} {type_}")
             return name
 
-        for (kind, where), count in counts:
-            lines.append(f"{describe(kind, '_total', 'counter')}{self._format_labels(where)} {count}")
-        for (kind, where), value in values:
-            lines.append(f"{describe(kind, '', 'gauge')}{self._format_labels(where)} {value}")
-        for (kind, where), counts_of_class, seconds in classes:
+        for (kind, label), count in counts:
+            lines.append(f"{describe(kind, '_total', 'counter')}{self._format_labels(label)} {count}")
+        for (kind, label), value in values:
+            lines.append(f"{describe(kind, '', 'gauge')}{self._format_labels(label)} {value}")
+        for (kind, label), counts_of_class, seconds in classes:
             name, below = describe(kind, "_seconds", "histogram"), 0
             for bound, count in zip((*BOUNDS, math.inf), counts_of_class, strict=True):
                 below += count
                 upper = "+Inf" if bound == math.inf else f"{bound:g}"
-                lines.append(f"{name}_bucket{self._format_labels(where, le=upper)} {below}")
-            lines.append(f"{name}_sum{self._format_labels(where)} {seconds!r}")
-            lines.append(f"{name}_count{self._format_labels(where)} {below}")
+                lines.append(f"{name}_bucket{self._format_labels(label, le=upper)} {below}")
+            lines.append(f"{name}_sum{self._format_labels(label)} {seconds!r}")
+            lines.append(f"{name}_count{self._format_labels(label)} {below}")
         return "".join(f"{line}\n" for line in lines)
 
     def write(self, path: Path) -> None:
@@ -181,11 +181,11 @@ class Counters:
         histogram = meter.create_histogram(f"{name}.duration", unit="s", description="Times, by kind.")
         self._timed = lambda seconds, attributes: histogram.record(seconds, attributes=attributes)
 
-    def _format_attributes(self, kind: str, where: str) -> dict[str, str]:
-        return {"kind": kind, **({self._by: where} if where else {}), **self._labels}
+    def _format_attributes(self, kind: str, label: str) -> dict[str, str]:
+        return {"kind": kind, **({self._by: label} if label else {}), **self._labels}
 
-    def _format_labels(self, where: str, **more: str) -> str:
-        labels = {**({self._by: where} if where else {}), **self._labels, **more}
+    def _format_labels(self, label: str, **more: str) -> str:
+        labels = {**({self._by: label} if label else {}), **self._labels, **more}
         return "{" + ",".join(f'{name}="{_escape(value)}"' for name, value in labels.items()) + "}" if labels else ""
 
 

@@ -13,22 +13,23 @@ from typing import Any
 from migrate_storage.core.census import Census
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_LIMIT_REACHED, EXIT_PROBLEMS
-from migrate_storage.core.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Way
+from migrate_storage.core.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Strategy
 from migrate_storage.reporting.estimate import Estimate
+from migrate_storage.reporting.schema_1 import upgrade_report
 
-__all__ = ("LISTED", "SCHEMA", "Report", "note_to_dict", "outcome_from_dict", "outcome_to_dict")
+__all__ = ("MAX_PROBLEMS", "SCHEMA", "Report", "note_to_dict", "outcome_from_dict", "outcome_to_dict")
 
-SCHEMA = 1
-LISTED = 1000
-"""Outcomes that a report lists at most. ``listed_total`` counts all of them."""
+SCHEMA = 2
+MAX_PROBLEMS = 1000
+"""Outcomes that a report has at most as ``problems``. ``problem_count`` counts all of them."""
 
 _PLAIN_FIELDS = (
-    *("kind", "run", "way_reason", "source", "destination", "state", "error", "dry_run", "resumed", "started"),
-    *("finished", "passes", "rows_left", "rows_filtered", "rows_moved", "bytes_moved", "next_command"),
+    *("kind", "run", "strategy_reason", "source", "destination", "state", "error", "dry_run", "resumed", "started"),
+    *("finished", "passes", "rows_remaining", "rows_excluded", "rows_repointed", "bytes_copied", "next_command"),
 )
 """Fields that are the same in JSON. Each report of this schema has them."""
-_STATES = ("finished", "stopped", "limited", "failed", "planned")
-_EXIT_CODES = {"stopped": EXIT_INTERRUPTED, "limited": EXIT_LIMIT_REACHED, "failed": EXIT_FAILED}
+_STATES = ("completed", "interrupted", "limit_reached", "failed", "planned")
+_EXIT_CODES = {"interrupted": EXIT_INTERRUPTED, "limit_reached": EXIT_LIMIT_REACHED, "failed": EXIT_FAILED}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,14 +44,14 @@ class Report:
     kind: str = "run"
     #: Id of the run, for ``status``, ``report`` and ``revert``.
     run: str
-    way: Way
-    #: The reason for this way, in one line.
-    way_reason: str
+    strategy: Strategy
+    #: The reason for the strategy, in one line.
+    strategy_reason: str
     #: Backend key that rows named before.
     source: str
     #: Backend key that rows name afterwards.
     destination: str
-    #: ``finished``, ``stopped`` (by the user), ``limited`` (by a limit), ``failed`` or ``planned`` (a dry run).
+    #: ``completed``, ``interrupted`` (by the user), ``limit_reached`` (by a limit), ``failed`` or ``planned`` (a dry run).
     state: str
     #: The reason of a failure, in one line.
     error: str = ""
@@ -65,28 +66,30 @@ class Report:
     #: Objects by outcome.
     counts: Mapping[OutcomeKind, int] = field(default_factory=dict)
     #: Rows that the run updated to the new key.
-    rows_moved: int = 0
+    rows_repointed: int = 0
     #: Rows that still name ``source`` at the end; ``None`` if they were not counted.
-    rows_left: int | None = None
+    rows_remaining: int | None = None
     #: Rows that still name ``source`` because patterns exclude their files.
-    rows_filtered: int = 0
-    #: Rows among ``rows_left`` whose object is a known loss.
-    rows_known: int = 0
-    bytes_moved: int = 0
-    #: Objects by how equality was proved, such as ``{"md5": 500}``.
-    evidence: Mapping[str, int] = field(default_factory=dict)
+    rows_excluded: int = 0
+    #: Rows among ``rows_remaining`` whose object is a known loss.
+    rows_known_missing: int = 0
+    bytes_copied: int = 0
+    #: Objects by how equality was proved, such as ``{"content_compared": 500}``.
+    verified_by: Mapping[str, int] = field(default_factory=dict)
     #: Objects that a purge kept, by the reason, such as ``{"a row or list still names it": 2}``.
     kept: Mapping[str, int] = field(default_factory=dict)
+    #: Objects that are no orphans, by the reason, such as ``{"referenced by a row or list": 9}``.
+    in_use: Mapping[str, int] = field(default_factory=dict)
     #: What ``run --recheck`` looked at and did: ``objects``, ``copied_again`` and ``rows_repaired``; empty for other jobs.
     rechecked: Mapping[str, int] = field(default_factory=dict)
-    #: The first :data:`LISTED` outcomes that are not done.
-    listed: tuple[Outcome, ...] = ()
+    #: The first :data:`MAX_PROBLEMS` outcomes that are not done.
+    problems: tuple[Outcome, ...] = ()
     #: Properties of source objects that copies do not have, such as tags, ACLs or the storage class.
-    not_carried: tuple[Note, ...] = ()
+    not_preserved: tuple[Note, ...] = ()
     notes: tuple[Note, ...] = ()
     #: Bytes, requests and time of a plan that would copy objects.
     estimate: Estimate | None = None
-    #: Rows of a plan's sample, and all rows that name ``source``. ``counts`` and ``listed`` are of the sample, and
+    #: Rows of a plan's sample, and all rows that name ``source``. ``counts`` and ``problems`` are of the sample, and
     #: ``estimate`` is scaled to all rows.
     sample: tuple[int, int] | None = None
     #: Other databases of the application, each with its columns: the numbers of rows are not about them.
@@ -115,8 +118,8 @@ class Report:
         return sum(self.counts.values())
 
     @property
-    def listed_total(self) -> int:
-        """All outcomes that are not done, also those beyond :data:`LISTED`."""
+    def problem_count(self) -> int:
+        """All outcomes that are not done, also those beyond :data:`MAX_PROBLEMS`."""
         return sum(count for kind, count in self.counts.items() if not kind.done)
 
     @property
@@ -126,9 +129,9 @@ class Report:
 
     @property
     def rows_should_leave(self) -> bool:
-        """Whether no row names the source key after a finished run of this way."""
+        """Whether no row names the source key after a completed run of this strategy."""
         copied_only = bool(self.counts.get(OutcomeKind.COPIED))
-        return self.way in {Way.REKEY, Way.MOVE} and self.source != self.destination and not copied_only
+        return self.strategy in {Strategy.REKEY, Strategy.MOVE} and self.source != self.destination and not copied_only
 
     @property
     def exit_code(self) -> int:
@@ -137,8 +140,8 @@ class Report:
         ======  ==========================================================================
         code    when
         ======  ==========================================================================
-        0       finished or planned, and nothing is listed
-        1       finished or planned, with listed objects, or with rows that still name the source key, also in columns
+        0       completed or planned, without problems
+        1       completed or planned, with problems, or with rows that still name the source key, also in columns
                 that no model has; or a column could not be searched, and is not excused
         3       stopped by a fatal error; the same command resumes
         4       stopped at a limit; the same command resumes
@@ -147,10 +150,10 @@ class Report:
         """
         if self.state in _EXIT_CODES:
             return _EXIT_CODES[self.state]
-        left = (self.rows_left or 0) > self.rows_known and self.rows_should_leave and not self.dry_run
+        left = (self.rows_remaining or 0) > self.rows_known_missing and self.rows_should_leave and not self.dry_run
         census = self.own_census
         open_ = census is not None and self.kind == "run" and (census.unknown(self.source) or census.unseen)
-        return EXIT_PROBLEMS if self.listed_total or left or open_ else 0
+        return EXIT_PROBLEMS if self.problem_count or left or open_ else 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as values that JSON can represent."""
@@ -161,8 +164,8 @@ class Report:
             "state": self.state,
             "exit_code": self.exit_code,
             "error": self.error,
-            "way": self.way.value,
-            "way_reason": self.way_reason,
+            "strategy": self.strategy.value,
+            "strategy_reason": self.strategy_reason,
             "source": self.source,
             "destination": self.destination,
             "dry_run": self.dry_run,
@@ -170,18 +173,19 @@ class Report:
             "started": self.started,
             "finished": self.finished,
             "passes": self.passes,
-            "rows_left": self.rows_left,
-            "rows_filtered": self.rows_filtered,
-            "rows_known": self.rows_known,
-            "rows_moved": self.rows_moved,
-            "bytes_moved": self.bytes_moved,
+            "rows_remaining": self.rows_remaining,
+            "rows_excluded": self.rows_excluded,
+            "rows_known_missing": self.rows_known_missing,
+            "rows_repointed": self.rows_repointed,
+            "bytes_copied": self.bytes_copied,
             "counts": {kind.value: self.counts[kind] for kind in OutcomeKind if self.counts.get(kind)},
-            "evidence": dict(self.evidence),
+            "verified_by": dict(self.verified_by),
             "kept": dict(self.kept),
+            "in_use": dict(self.in_use),
             "rechecked": dict(self.rechecked),
-            "listed_total": self.listed_total,
-            "listed": [outcome_to_dict(outcome) for outcome in self.listed],
-            "not_carried": [note_to_dict(note) for note in self.not_carried],
+            "problem_count": self.problem_count,
+            "problems": [outcome_to_dict(outcome) for outcome in self.problems],
+            "not_preserved": [note_to_dict(note) for note in self.not_preserved],
             "notes": [note_to_dict(note) for note in self.notes],
             "estimate": None if self.estimate is None else self.estimate.to_dict(),
             "sample": None if self.sample is None else {"rows": self.sample[0], "of": self.sample[1]},
@@ -194,30 +198,33 @@ class Report:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Report:
-        """Return the report of :meth:`to_dict`. Primary keys have JSON types.
+        """Return the report of :meth:`to_dict`, also of schema 1. Primary keys have JSON types.
 
         Raises:
             ConfigurationError: when the data has another schema.
         """
+        if data.get("schema") == 1:
+            data = upgrade_report(data)
         if data.get("schema") != SCHEMA:
             raise ConfigurationError(f"this report has schema {data.get('schema')!r}; this version reads {SCHEMA}")
         plain = {name: data[name] for name in _PLAIN_FIELDS}
         return cls(
             **plain,
-            way=Way(data["way"]),
+            strategy=Strategy(data["strategy"]),
             estimate=Estimate.from_dict(data["estimate"]) if data.get("estimate") else None,
-            rows_known=data.get("rows_known", 0),
+            rows_known_missing=data.get("rows_known_missing", 0),
             census=Census.from_dict(data["census"]) if data.get("census") else None,
             narrowed=tuple(data.get("narrowed", ())),
             sample=(data["sample"]["rows"], data["sample"]["of"]) if data.get("sample") else None,
             counts={OutcomeKind(kind): count for kind, count in data["counts"].items()},
             elsewhere=tuple(data.get("elsewhere", ())),
             hidden_rows=tuple(data.get("hidden_rows", ())),
-            evidence=dict(data["evidence"]),
+            verified_by=dict(data["verified_by"]),
             kept=dict(data.get("kept", {})),
+            in_use=dict(data.get("in_use", {})),
             rechecked=dict(data.get("rechecked", {})),
-            listed=tuple(outcome_from_dict(value) for value in data["listed"]),
-            not_carried=tuple(_decode_note(value) for value in data["not_carried"]),
+            problems=tuple(outcome_from_dict(value) for value in data["problems"]),
+            not_preserved=tuple(_decode_note(value) for value in data["not_preserved"]),
             notes=tuple(_decode_note(value) for value in data["notes"]),
         )
 
@@ -230,7 +237,7 @@ def outcome_to_dict(outcome: Outcome) -> dict[str, Any]:
         "destination": {"backend": outcome.destination.backend, "path": outcome.destination.path},
         "reason": outcome.reason,
         "size": outcome.size,
-        "evidence": outcome.evidence,
+        "verified_by": outcome.verified_by,
         "seconds": round(outcome.seconds, 6),
         "rows": [_encode_ref(ref) for ref in outcome.refs],
     }
@@ -244,7 +251,7 @@ def outcome_from_dict(data: Mapping[str, Any]) -> Outcome:
         destination=Location(data["destination"]["backend"], data["destination"]["path"]),
         reason=data["reason"],
         size=data["size"],
-        evidence=data["evidence"],
+        verified_by=data["verified_by"],
         seconds=data["seconds"],
         refs=tuple(_decode_ref(value) for value in data["rows"]),
     )

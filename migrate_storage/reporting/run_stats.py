@@ -6,14 +6,14 @@ import threading
 from dataclasses import replace
 from operator import itemgetter
 
-from migrate_storage.core.events import BytesMoved, Event, ItemFinished, ItemsFinished, Listener
+from migrate_storage.core.events import BytesTransferred, Event, Listener, ObjectFinished, ObjectsFinished
 from migrate_storage.core.model import Outcome, OutcomeKind
-from migrate_storage.reporting import LISTED
+from migrate_storage.reporting import MAX_PROBLEMS
 
 __all__ = ("RunStats",)
 
-LISTED_ROWS = 1000
-"""Rows that a report lists with one object."""
+MAX_ROWS_OF_PROBLEM = 1000
+"""Rows that a report names with one object."""
 
 
 class RunStats:
@@ -30,21 +30,23 @@ class RunStats:
         #: Outcomes by kind. An object counts once in each pass.
         self.counts: dict[OutcomeKind, int] = {}
         #: Objects that are done, by how equality was proved.
-        self.evidence: dict[str, int] = {}
-        self._listed: dict[tuple[str, str], Outcome] = {}
+        self.verified_by: dict[str, int] = {}
+        #: Objects that were kept, or are in use, by the reason.
+        self.reasons: dict[OutcomeKind, dict[str, int]] = {OutcomeKind.KEPT: {}, OutcomeKind.IN_USE: {}}
+        self._problems: dict[tuple[str, str], Outcome] = {}
 
     @property
-    def listed(self) -> tuple[Outcome, ...]:
-        """The latest outcome of each object that is not done, at most :data:`LISTED`, sorted by object."""
+    def problems(self) -> tuple[Outcome, ...]:
+        """The latest outcome of each object that is not done, at most :data:`MAX_PROBLEMS`, sorted by object."""
         with self._lock:
-            return tuple(outcome for _, outcome in sorted(self._listed.items(), key=itemgetter(0)))
+            return tuple(outcome for _, outcome in sorted(self._problems.items(), key=itemgetter(0)))
 
     @property
     def totals(self) -> dict[str, int]:
-        """Counts so far: ``objects``, ``listed`` (those not done) and ``bytes``."""
+        """Counts so far: ``objects``, ``problems`` (those not done) and ``bytes``."""
         with self._lock:
-            listed = sum(count for kind, count in self.counts.items() if not kind.done)
-            return {"objects": sum(self.counts.values()), "listed": listed, "bytes": self.bytes}
+            problems = sum(count for kind, count in self.counts.items() if not kind.done)
+            return {"objects": sum(self.counts.values()), "problems": problems, "bytes": self.bytes}
 
     def send(self, event: Event) -> None:
         """Pass an event to the listener."""
@@ -55,40 +57,42 @@ class RunStats:
         """Count transferred bytes."""
         with self._lock:
             self.bytes += count
-            self._listener(BytesMoved(count=count))
+            self._listener(BytesTransferred(count=count))
 
     def add_copied(self) -> None:
         """Count one object that was copied, and whose rows are not re-pointed yet."""
         with self._lock:
-            self._listener(BytesMoved(count=0, objects=1))
+            self._listener(BytesTransferred(count=0, objects=1))
 
-    def add_outcomes(self, kind: OutcomeKind, evidence: str, *, objects: int, rows: int) -> None:
+    def add_outcomes(self, kind: OutcomeKind, proof: str, *, objects: int, rows: int) -> None:
         """Count many objects that are done, and were proved in the same way."""
         with self._lock:
             self.counts[kind] = self.counts.get(kind, 0) + objects
-            self.evidence[evidence] = self.evidence.get(evidence, 0) + objects
-            self._listener(ItemsFinished(objects=objects, rows=rows, kind=kind, evidence=evidence))
+            self.verified_by[proof] = self.verified_by.get(proof, 0) + objects
+            self._listener(ObjectsFinished(objects=objects, rows=rows, kind=kind, verified_by=proof))
 
     def add_outcome(self, outcome: Outcome) -> None:
         """Count one outcome."""
         with self._lock:
             if not outcome.kind.done:
-                self._list(outcome)
+                self._add_problem(outcome)
             else:
-                if self._listed:
-                    self._listed.pop(_make_key(outcome), None)
-                if outcome.evidence:
-                    self.evidence[outcome.evidence] = self.evidence.get(outcome.evidence, 0) + 1
+                if self._problems:
+                    self._problems.pop(_make_key(outcome), None)
+                if proof := outcome.verified_by:
+                    self.verified_by[proof] = self.verified_by.get(proof, 0) + 1
+            if (reasons := self.reasons.get(outcome.kind)) is not None:
+                reasons[outcome.reason] = reasons.get(outcome.reason, 0) + 1
             self.counts[outcome.kind] = self.counts.get(outcome.kind, 0) + 1
-            self._listener(ItemFinished(outcome=outcome))
+            self._listener(ObjectFinished(outcome=outcome))
 
-    def _list(self, outcome: Outcome) -> None:
+    def _add_problem(self, outcome: Outcome) -> None:
         name = _make_key(outcome)
-        if (before := self._listed.get(name)) is not None:
-            refs = tuple(dict.fromkeys((*before.refs, *outcome.refs)))[:LISTED_ROWS]
-            self._listed[name] = replace(outcome, refs=refs)
-        elif len(self._listed) < LISTED:
-            self._listed[name] = outcome
+        if (before := self._problems.get(name)) is not None:
+            refs = tuple(dict.fromkeys((*before.refs, *outcome.refs)))[:MAX_ROWS_OF_PROBLEM]
+            self._problems[name] = replace(outcome, refs=refs)
+        elif len(self._problems) < MAX_PROBLEMS:
+            self._problems[name] = outcome
 
 
 def _make_key(outcome: Outcome) -> tuple[str, str]:

@@ -28,9 +28,6 @@ BANDS = (0, *(8**power for power in range(3, 12)))
 _SPAN_SECONDS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
 _MAX_SPANS = 60
 
-_ROW_STATES = {"repointed": "re-pointed", "superseded": "kept", "reverted": "put back", "intent": "open"}
-"""The words of a report by the values of ``RowState``, whose package would import SQLAlchemy into every command."""
-
 
 @dataclass(slots=True)
 class Share:
@@ -54,8 +51,8 @@ class Share:
 class Span(Share):
     """The objects that ended in one span of time."""
 
-    #: Objects among them that are listed.
-    listed: int = 0
+    #: Objects among them that are problems.
+    problems: int = 0
 
 
 @dataclass(kw_only=True, slots=True)
@@ -66,7 +63,7 @@ class Figures:
     objects: int = 0
     outcomes: dict[OutcomeKind, Share] = field(default_factory=dict)
     #: Objects that are done, by how equality was proved.
-    evidence: dict[str, Share] = field(default_factory=dict)
+    verified_by: dict[str, Share] = field(default_factory=dict)
     #: Objects with a known size, one share for each of :data:`BANDS` and one for larger objects.
     sizes: list[Share] = field(default_factory=lambda: [Share() for _ in (*BANDS, None)])
     #: Start of the run, in seconds since the epoch.
@@ -87,13 +84,13 @@ class Figures:
         self.objects += 1
         self.outcomes.setdefault(kind, Share()).add(record)
         if kind.done and record.evidence:
-            self.evidence.setdefault(record.evidence, Share()).add(record)
+            self.verified_by.setdefault(record.evidence, Share()).add(record)
         if record.size is not None:
             self.sizes[bisect_left(BANDS, record.size)].add(record)
         number = int((record.updated - self.began) // self.step)
         if 0 <= number < len(self.spans):
             self.spans[number].add(record)
-            self.spans[number].listed += not kind.done
+            self.spans[number].problems += not kind.done
         else:
             self.elsewhen += 1
 
@@ -108,11 +105,11 @@ class Figures:
         return {
             "objects": self.objects,
             "outcomes": {kind.value: share.to_dict() for kind, share in self.outcomes.items()},
-            "evidence": {how: share.to_dict() for how, share in self.evidence.items()},
+            "verified_by": {how: share.to_dict() for how, share in self.verified_by.items()},
             "sizes": [{"up_to": most, **share.to_dict()} for most, share in bands if share.objects],
             "step": self.step,
             "spans": [
-                {"from": round(number * self.step, 3), **span.to_dict(), "listed": span.listed}
+                {"from": round(number * self.step, 3), **span.to_dict(), "problems": span.problems}
                 for number, span in enumerate(self.spans)
                 if span.objects
             ],
@@ -139,8 +136,8 @@ def figures(report: Report, journal: Journal) -> Figures:
 
     slowest = heapq.nlargest(SLOWEST, add_objects(), key=lambda record: record.seconds or 0.0)
     for column, state, count in journal.rows.count_by_column(report.run):
-        sums.add_rows(column, _ROW_STATES.get(state, state), count)
-    for outcome in report.listed:
+        sums.add_rows(column, state, count)
+    for outcome in report.problems:
         for ref in outcome.refs:
             sums.add_rows(ref.column, outcome.kind.value, 1)
     return replace(sums, slowest=tuple(map(_make_outcome, slowest)))
@@ -150,5 +147,5 @@ def _make_outcome(record: ObjectRecord) -> Outcome:
     assert record.outcome is not None
     return Outcome(
         kind=OutcomeKind(record.outcome), source=record.source, destination=record.destination,
-        reason=record.reason or "", size=record.size, evidence=record.evidence or "", seconds=record.seconds or 0.0,
+        reason=record.reason or "", size=record.size, verified_by=record.evidence or "", seconds=record.seconds or 0.0,
     )  # fmt: skip

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from migrate_storage.core.model import Note, Outcome, OutcomeKind, Severity
+from migrate_storage.core.proofs import describe_proof
 from migrate_storage.core.text import amount, duration, size, visible
 from migrate_storage.reporting.census import census_lines, describe_census, name_counts
 from migrate_storage.reporting.estimate import lines
-from migrate_storage.reporting.report import LISTED, Report
+from migrate_storage.reporting.report import MAX_PROBLEMS, Report
 from migrate_storage.reporting.statistics import Figures
 
 __all__ = ("ADVICE", "headline", "next_steps", "noun", "render", "render_brief", "word")
 
 ADVICE = {
     OutcomeKind.ORPHAN: "No row names it: `orphans --quarantine` moves it aside, from where it can be brought back.",
-    OutcomeKind.CHANGED: "Somebody wrote it meanwhile, and theirs stands: the same command looks again.",
+    OutcomeKind.MODIFIED: "Somebody wrote it meanwhile, and theirs stands: the same command looks again.",
     OutcomeKind.MISSING: "The row names a file that is not there: look for it in a backup, or mend the row.",
-    OutcomeKind.OCCUPIED: "Something else stands at the destination: look at both, move one away, then run again.",
+    OutcomeKind.DESTINATION_EXISTS: "Something else stands at the destination: look at both, move one away, then run again.",
     OutcomeKind.CONFLICT: "Both sides were changed since the copy: keep the right one, then run again.",
     OutcomeKind.ARCHIVED: "Restore it from its archive class, then run again.",
     OutcomeKind.UNVERIFIED: "Nothing proved the copy equal: mend what the reason names, then run again.",
-    OutcomeKind.DIFFERS: "The copy is not what was read: look at the destination and at what stands before it.",
+    OutcomeKind.MISMATCH: "The copy is not what was read: look at the destination and at what stands before it.",
     OutcomeKind.FAILED: "Mend what the reason names, then run again.",
 }
-"""Advice for a listed object, by its outcome."""
+"""Advice for a problem, by its outcome."""
 
 
 SLOWEST_IN_TEXT = 5
@@ -38,7 +39,7 @@ _KEEPS_REPORT = frozenset({"run", "revert", "purge", "orphans"})
 """Kinds of jobs whose reports the journal keeps, except those of dry runs."""
 _WRITES_FILES = frozenset({"check", "verify"})
 """Kinds of jobs that write report files."""
-_LABEL = re.compile(r"  (?:\S+ {2,}|\S{10} | {11,})|  ")
+_LABEL = re.compile(r"  (?:\S+(?: \S+){0,2} {2,}|\S{10} | {11,})|  ")
 
 
 def render(report: Report, figures: Figures | None = None, width: int | None = None) -> str:
@@ -51,21 +52,21 @@ def render(report: Report, figures: Figures | None = None, width: int | None = N
     """
     lines = [part for line in _render_lines(report, figures) for part in _wrap_line(visible(line), width)]
     if report.next_command:
-        lines += ["", "Next", f"  {visible(report.next_command)}"]
+        lines += ["", "Next command", f"  {visible(report.next_command)}"]
     return "\n".join(lines)
 
 
 def render_brief(report: Report) -> str:
     """Return the report in at most four lines: the ending, the counts, the full report, and the next command."""
-    problems = [f"{report.counts[kind]:,} {word(report, kind)}" for kind in OutcomeKind if _is_listed(report, kind)]
+    problems = [f"{report.counts[kind]:,} {word(report, kind)}" for kind in OutcomeKind if _has_problems(report, kind)]
     lines = [headline(report)]
-    lines += [f"  {', '.join(problems)}, first {outcome.source}: {outcome.reason}" for outcome in report.listed[:1]]
-    lines += [f"  {_describe_rest(report)}"] if report.listed_total else []
-    lines += [f"  Next: {report.next_command}"] if report.next_command else []
+    lines += [f"  {', '.join(problems)}, first {outcome.source}: {outcome.reason}" for outcome in report.problems[:1]]
+    lines += [f"  {_describe_rest(report)}"] if report.problem_count else []
+    lines += [f"  Next command: {report.next_command}"] if report.next_command else []
     return "\n".join(map(visible, lines))
 
 
-def _is_listed(report: Report, kind: OutcomeKind) -> bool:
+def _has_problems(report: Report, kind: OutcomeKind) -> bool:
     return not kind.done and bool(report.counts.get(kind))
 
 
@@ -91,14 +92,14 @@ def _render_lines(report: Report, figures: Figures | None) -> Iterator[str]:
         yield from lines(report.estimate)
     if figures is not None:
         yield from _render_figures(figures)
-    for title, notes in (("Not carried over", report.not_carried), ("Notes", report.notes)):
+    for title, notes in (("Not preserved", report.not_preserved), ("Notes", report.notes)):
         if notes:
             yield from ("", title)
             for note in notes:
                 yield from _render_note(note)
-    if report.listed_total:
-        yield from ("", f"To look at ({amount(report.listed_total, noun(report))})")
-        yield from _render_listed(report)
+    if report.problem_count:
+        yield from ("", f"Problems ({report.problem_count:,})")
+        yield from _render_problems(report)
 
 
 def headline(report: Report) -> str:
@@ -109,11 +110,11 @@ def headline(report: Report) -> str:
 
 def _found_nothing(report: Report) -> bool:
     """Whether a finished job that continues earlier ones had no object to handle."""
-    return report.state == "finished" and report.resumed and not report.objects and not report.rechecked
+    return report.state == "completed" and report.resumed and not report.objects and not report.rechecked
 
 
 def _describe_end(report: Report) -> str:
-    head, left = _describe_ending(report), report.rows_left
+    head, left = _describe_ending(report), report.rows_remaining
     if left is None or (left == 0 and not report.rows_should_leave):
         return f"{head}.{_describe_elsewhere(report)}"
     if report.narrowed:
@@ -121,7 +122,7 @@ def _describe_end(report: Report) -> str:
     if left == 0:
         return f"{head}{_describe_none_left(report)}"
     still = "" if report.state == "planned" or report.dry_run else "still "
-    known = f" ({report.rows_known:,} known to be lost)" if report.rows_known else ""
+    known = f" ({report.rows_known_missing:,} known to be lost)" if report.rows_known_missing else ""
     named = f"{amount(left, 'row')} {still}{'names' if left == 1 else 'name'} {report.source!r}{known}"
     return f"{head}. {named}.{_describe_elsewhere(report)}"
 
@@ -181,19 +182,19 @@ def _describe_ending(report: Report) -> str:
         return f"Stopped by an error: {report.error}"
     if report.state == "planned" or report.dry_run:
         return _describe_plan(report)
-    if report.state == "limited":
+    if report.state == "limit_reached":
         return "Stopped at the limit that you set"
-    if report.state == "stopped":
+    if report.state == "interrupted":
         return "Stopped, as asked"
-    if report.listed_total:
-        return f"Finished, with {amount(report.listed_total, noun(report))} to look at"
+    if report.problem_count:
+        return f"Finished, with {amount(report.problem_count, noun(report))} to look at"
     if report.rechecked:
         return f"Finished, {_describe_recheck(report)}"
     if _found_nothing(report):
         return "Finished, nothing was left to do"
-    copied, deleted = (report.counts.get(kind, 0) for kind in (OutcomeKind.COPIED, OutcomeKind.PURGED))
+    copied, deleted = (report.counts.get(kind, 0) for kind in (OutcomeKind.COPIED, OutcomeKind.DELETED))
     return {
-        "revert": f"Finished: {amount(report.rows_moved, 'row')} put back",
+        "revert": f"Finished: {amount(report.rows_repointed, 'row')} put back",
         "verify": f"Finished: {amount(report.objects, 'object')} looked at, all as they should be",
         "check": f"Finished: {amount(report.objects, 'object')} compared, all equal",
         "sync": f"Finished: {copied:,} copied, {deleted:,} deleted",
@@ -209,7 +210,7 @@ def _describe_recheck(report: Report) -> str:
 
 
 def _describe_plan(report: Report) -> str:
-    acted = {"purge": (OutcomeKind.PURGED,), "orphans": (OutcomeKind.QUARANTINED, OutcomeKind.RESTORED)}
+    acted = {"purge": (OutcomeKind.DELETED,), "orphans": (OutcomeKind.QUARANTINED, OutcomeKind.RESTORED)}
     count = sum(report.counts.get(kind, 0) for kind in acted.get(report.kind, OutcomeKind))
     aim = {"revert": "to look at", "purge": "to delete", "orphans": "to move"}.get(report.kind, "to handle")
     of = f", by a sample of {report.sample[0]:,} of {report.sample[1]:,} rows" if report.sample else ""
@@ -218,15 +219,17 @@ def _describe_plan(report: Report) -> str:
 
 def _render_facts(report: Report) -> Iterator[str]:
     arrow = f"{report.source} -> {report.destination}"
-    way = f"{report.way.value}: {report.way_reason}" if report.kind == "run" else report.way_reason
-    yield f"  {'way' if report.kind == 'run' else 'what':<10} {way}"
+    if report.kind == "run":
+        yield f"  {'strategy':<10} {report.strategy.words}: {report.strategy_reason}"
+    else:
+        yield f"  {'job':<10} {report.strategy_reason}"
     between = arrow if report.source != report.destination else report.source
     yield f"  {'run':<10} {report.run}, {between}{', resumed' if report.resumed else ''}"
     counted = [f"{report.counts[kind]:,} {word(report, kind)}" for kind in OutcomeKind if report.counts.get(kind)]
     would = "would be " if report.dry_run and counted else ""
     yield f"  {noun(report) + 's':<10} {would}{', '.join(counted) or 'none'}"
-    for number, (reason, count) in enumerate(sorted(report.kept.items(), key=lambda item: (-item[1], item[0]))):
-        yield f"  {'' if number else 'kept':<10} {count:,}: {reason}"
+    yield from _render_reasons("kept", report.kept)
+    yield from _render_reasons("in use", report.in_use)
     if report.rechecked:
         yield f"  {'rechecked':<10} {_describe_recheck(report)}"
     if report.sample:
@@ -235,7 +238,7 @@ def _render_facts(report: Report) -> Iterator[str]:
     if not report.dry_run:
         yield from _render_done(report)
     elif report.kind == "purge":
-        yield f"  {'bytes':<10} {size(report.bytes_moved)} would be freed"
+        yield f"  {'bytes':<10} {size(report.bytes_copied)} would be freed"
     if report.kind == "run" and report.dry_run:
         yield from census_lines(report.census, report.source)
     elif report.census is not None:
@@ -249,20 +252,26 @@ def _render_facts(report: Report) -> Iterator[str]:
 def _render_done(report: Report) -> Iterator[str]:
     rate = _describe_rate(report)
     if report.kind == "run":
-        left = f", {amount(report.rows_filtered, 'row')} left out by include and exclude patterns"
-        yield f"  {'rows':<10} {amount(report.rows_moved, 'row')} re-pointed{left if report.rows_filtered else ''}"
-        yield f"  {'bytes':<10} {size(report.bytes_moved)}{rate}"
-    elif report.bytes_moved:
+        left = f", {amount(report.rows_excluded, 'row')} left out by include and exclude patterns"
+        yield f"  {'rows':<10} {amount(report.rows_repointed, 'row')} re-pointed{left if report.rows_excluded else ''}"
+        yield f"  {'bytes':<10} {size(report.bytes_copied)}{rate}"
+    elif report.bytes_copied:
         done = {"purge": "freed", "orphans": "moved", "sync": f"read{rate}"}.get(report.kind, "copied back")
-        yield f"  {'bytes':<10} {size(report.bytes_moved)} {done}"
-    if report.evidence:
-        proofs = ", ".join(f"{count:,} by {how}" for how, count in sorted(report.evidence.items()))
-        yield f"  {'why' if report.kind == 'orphans' else 'verified':<10} {proofs}"
+        yield f"  {'bytes':<10} {size(report.bytes_copied)} {done}"
+    if report.verified_by:
+        proofs = ", ".join(f"{count:,} by {describe_proof(how)}" for how, count in sorted(report.verified_by.items()))
+        yield f"  {'verified':<10} {proofs}"
+
+
+def _render_reasons(label: str, reasons: Mapping[str, int]) -> Iterator[str]:
+    """Yield the number of objects for each reason, the most frequent first."""
+    for number, (reason, count) in enumerate(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))):
+        yield f"  {'' if number else label:<10} {count:,}: {reason}"
 
 
 def next_steps(report: Report) -> tuple[tuple[str, str], ...]:
     """Return the commands that may come next, each with its purpose."""
-    moved = report.kind == "run" and report.state == "finished" and report.exit_code == 0 and report.rows_should_leave
+    moved = report.kind == "run" and report.state == "completed" and report.exit_code == 0 and report.rows_should_leave
     if not moved:
         return ((report.next_command, ""),) if report.next_command else ()
     return (
@@ -280,31 +289,22 @@ def noun(report: Report) -> str:
 
 def word(report: Report, kind: OutcomeKind) -> str:
     """Return the word for an outcome in a job of this kind."""
-    words = {
-        ("revert", OutcomeKind.REWRITTEN): "put back",
-        ("revert", OutcomeKind.SKIPPED): "back already",
-        ("verify", OutcomeKind.SKIPPED): "equal",
-        ("check", OutcomeKind.SKIPPED): "equal",
-        ("sync", OutcomeKind.SKIPPED): "left as they are",
-        ("sync", OutcomeKind.PURGED): "deleted",
-        ("purge", OutcomeKind.PURGED): "deleted",
-        ("purge", OutcomeKind.SKIPPED): "kept",
-        ("orphans", OutcomeKind.SKIPPED): "in use or too young",
-    }
-    return words.get((report.kind, kind), kind.value)
+    compares = report.kind in ("verify", "check")
+    return "equal" if compares and kind is OutcomeKind.UNCHANGED else kind.words
 
 
 def _describe_rate(report: Report) -> str:
-    if not report.bytes_moved or report.seconds < 0.001:
+    if not report.bytes_copied or report.seconds < 0.001:
         return ""
-    return f" ({size(report.bytes_moved / report.seconds)}/s, {report.objects / report.seconds:,.0f} objects/s)"
+    return f" ({size(report.bytes_copied / report.seconds)}/s, {report.objects / report.seconds:,.0f} objects/s)"
 
 
 def _render_figures(figures: Figures) -> Iterator[str]:
     if figures.columns:
         yield from ("", "Rows by column")
         for column, counts in sorted(figures.columns.items()):
-            yield f"  {column}: {', '.join(f'{count:,} {what}' for what, count in counts.items())}"
+            shown = (f"{count:,} {kind.replace('_', ' ')}" for kind, count in counts.items())
+            yield f"  {column}: {', '.join(shown)}"
     if figures.slowest:
         yield from ("", "The slowest")
         for outcome in figures.slowest[:SLOWEST_IN_TEXT]:
@@ -319,38 +319,40 @@ def _render_note(note: Note) -> Iterator[str]:
         yield f"    {note.todo}"
 
 
-def _render_listed(report: Report) -> Iterator[str]:
-    """Yield the listed objects, those of one reason together, the most frequent reason first."""
+def _render_problems(report: Report) -> Iterator[str]:
+    """Yield the problems, those of one reason together, the most frequent reason first."""
     groups: dict[tuple[OutcomeKind, str], list[Outcome]] = {}
-    for outcome in report.listed:
+    for outcome in report.problems:
         groups.setdefault((outcome.kind, _generalize_reason(outcome)), []).append(outcome)
     ordered = sorted(groups.items(), key=lambda item: -len(item[1]))[:REASONS_IN_TEXT]
+    longest = max((len(kind.words) for (kind, _), _ in ordered), default=0)
+    indent = 10 if longest <= 10 else longest + 1
     shown = 0
     for (kind, reason), outcomes in ordered:
         first = outcomes[:OBJECTS_IN_TEXT] if len(outcomes) > OBJECTS_IN_TEXT + 1 else outcomes
         shown += len(first)
-        yield from _render_group(
-            f"{kind.value:<10} {amount(len(outcomes), noun(report))}: {reason}", first, len(outcomes)
-        )
-    if report.listed_total > shown:
+        head = f"{kind.words:<{indent}} {amount(len(outcomes), noun(report))}: {reason}"
+        yield from _render_group(head, first, len(outcomes), indent)
+    if report.problem_count > shown:
         reasons = f" with {amount(len(groups) - len(ordered), 'more reason')}" if len(groups) > len(ordered) else ""
-        yield f"  and {amount(report.listed_total - shown, f'more {noun(report)}')}{reasons}: {_describe_rest(report)}"
+        yield f"  and {amount(report.problem_count - shown, f'more {noun(report)}')}{reasons}: {_describe_rest(report)}"
 
 
-def _render_group(head: str, first: Sequence[Outcome], count: int) -> Iterator[str]:
+def _render_group(head: str, first: Sequence[Outcome], count: int, indent: int) -> Iterator[str]:
     """Yield the objects of one reason: one object on its own line, more below the reason with their number."""
+    below = f"  {'':<{indent}} "
     if count == 1:
         (outcome,) = first
-        yield f"  {outcome.kind.value:<10} {outcome.source}: {outcome.reason}"
+        yield f"  {outcome.kind.words:<{indent}} {outcome.source}: {outcome.reason}"
         if outcome.refs:
-            yield f"  {'':<10} {_name_rows(outcome)}"
+            yield f"{below}{_name_rows(outcome)}"
         return
     yield f"  {head}"
     for outcome in first:
         rows = f" ({_name_rows(outcome)})" if outcome.refs else ""
-        yield f"  {'':<10} {outcome.source}{rows}"
+        yield f"{below}{outcome.source}{rows}"
     if count > len(first):
-        yield f"  {'':<10} and {count - len(first):,} more"
+        yield f"{below}and {count - len(first):,} more"
 
 
 def _generalize_reason(outcome: Outcome) -> str:
@@ -368,8 +370,8 @@ def _name_rows(outcome: Outcome) -> str:
 
 
 def _describe_rest(report: Report) -> str:
-    """Where all listed objects are."""
-    listed = "all of them" if report.listed_total <= LISTED else f"the first {LISTED:,}"
+    """Where all problems are."""
+    listed = "all of them" if report.problem_count <= MAX_PROBLEMS else f"the first {MAX_PROBLEMS:,}"
     if report.kind in _WRITES_FILES:
         return f"`--json` lists {listed}, `--combined FILE` writes a line for each object"
     if report.dry_run or report.kind not in _KEEPS_REPORT:

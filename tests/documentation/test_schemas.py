@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from migrate_storage.core.events import CensusAdvanced, ItemsFinished, PaceChanged
-from migrate_storage.core.model import OutcomeKind, Severity, Way
+from migrate_storage.core.events import CensusAdvanced, ObjectsFinished, ThrottleChanged
+from migrate_storage.core.model import OutcomeKind, Severity, Strategy
+from migrate_storage.core.proofs import SAME_OBJECT_LISTING
 from migrate_storage.cutover.decisions import Phase
-from migrate_storage.journal import SAME_PLACE_LISTED
 from migrate_storage.reporting.progress.json_lines import describe
 from tests.support.cli.commands import LEAVES
 from tests.support.cli.project import ROOT, Project
@@ -61,7 +61,7 @@ def test_the_schemas_are_schemas_and_know_what_the_code_knows() -> None:
     outcome = SCHEMAS["outcome.json"]["properties"]
     assert outcome["kind"]["enum"] == [kind.value for kind in OutcomeKind]
     assert SCHEMAS["note.json"]["properties"]["severity"]["enum"] == [each.value for each in Severity]
-    assert SCHEMAS["report.json"]["properties"]["way"]["enum"] == [way.value for way in Way]
+    assert SCHEMAS["report.json"]["properties"]["strategy"]["enum"] == [each.value for each in Strategy]
     assert LINES["cutover"]["properties"]["phase"]["enum"] == [phase.value for phase in Phase]
 
 
@@ -154,10 +154,12 @@ def test_what_every_command_says(project: Project) -> None:
     with_json = {name for name, command in LEAVES.items() if any("--json" in each.opts for each in command.params)}
     assert with_json - said == set(), "commands that nobody asked"
     # A pace that changes is told by a run that a service slows down.
-    event, values = describe(PaceChanged(concurrency=8, most_concurrency=32, paused=""))
+    event, values = describe(ThrottleChanged(concurrency=8, most_concurrency=32, paused=""))
     check_record({"event": event, **values})
     # And a re-key in PostgreSQL tells many at once.
-    event, values = describe(ItemsFinished(objects=3, rows=4, kind=OutcomeKind.REWRITTEN, evidence=SAME_PLACE_LISTED))
+    event, values = describe(
+        ObjectsFinished(objects=3, rows=4, kind=OutcomeKind.REPOINTED, verified_by=SAME_OBJECT_LISTING)
+    )
     check_record({"event": event, **values})
     # A census that takes long tells how far it is.
     event, values = describe(CensusAdvanced(table="documents", rows=3, tables=2, done=1))

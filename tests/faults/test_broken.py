@@ -13,9 +13,9 @@ import pytest
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.core.events import BytesMoved, Event
+from migrate_storage.core.events import BytesTransferred, Event
 from migrate_storage.core.model import OutcomeKind
-from migrate_storage.jobs.run.job import Migration
+from migrate_storage.jobs.run.job import RunJob
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.reporting import Report
 from tests.support.engine.world import Document, World
@@ -43,7 +43,7 @@ def half_way(world: World, break_it: Callable[[], None], **options: object) -> R
 
     def listener(event: Event) -> None:
         nonlocal read
-        if isinstance(event, BytesMoved):
+        if isinstance(event, BytesTransferred):
             read += 1
             if read == 20:
                 break_it()
@@ -56,15 +56,15 @@ def half_way(world: World, break_it: Callable[[], None], **options: object) -> R
         "max_attempts": 2,
         "batch_size": 40,
     }
-    return Migration(world.application, RunOptions(**{**given, **options}), listener).run()
+    return RunJob(world.application, RunOptions(**{**given, **options}), listener).run()
 
 
 def assert_stopped_and_sound(world: World, report: Report, count: int) -> None:
     assert (report.state, report.exit_code) == ("failed", 3), report
-    assert report.listed_total < 80, "it stops rather than fail every object"
+    assert report.problem_count < 80, "it stops rather than fail every object"
     assert sum(report.counts.values()) < count
     moved = sum(value["backend"] == "new" for value in world.raw())
-    assert moved == report.rows_moved < count
+    assert moved == report.rows_repointed < count
 
 
 def test_a_service_that_dies(tmp_path: Path, sqlite_url: str) -> None:
@@ -187,7 +187,7 @@ def test_a_disk_without_room_stops_the_run_at_the_first_object(tmp_path: Path, s
         assert (report.state, report.exit_code) == ("failed", 3), report
         assert "an object failed for a reason that concerns all" in report.error
         assert "No space left" in report.error
-        assert report.listed_total <= 1
+        assert report.problem_count <= 1
         subprocess.run(["mount", "-o", "remount,size=2m", str(tmp_path / "new")], check=True)
         assert world.run(lease_ttl=1).exit_code == 0
         assert world.check(backend="new") == 12
@@ -242,5 +242,5 @@ def test_a_streamed_body_is_read_again_and_not_replayed(tmp_path: Path, sqlite_u
             report = run.result()
         assert report.exit_code == 0, report
         assert proxy.counts[Fault.CUT_REQUEST] >= 1
-        assert report.bytes_moved > len(content), "a second attempt read the source again"
+        assert report.bytes_copied > len(content), "a second attempt read the source again"
         assert world.check(backend="new") == 1

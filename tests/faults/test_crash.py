@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from migrate_storage.core.model import OutcomeKind
-from migrate_storage.engine.server_side_copy import EVIDENCE
+from migrate_storage.core.proofs import SERVER_SIDE_COPY
 from tests.support.engine import registrations as places
 from tests.support.engine.lives import BATCH, Life
 from tests.support.engine.world import World
@@ -79,10 +79,10 @@ class Job:
     def ends_right(self) -> None:
         """The last life: everything is moved, and the journal knows nothing half done."""
         ended = self.live()
-        assert ended[1:] == ["finished", "0", "0"], ended
+        assert ended[1:] == ["completed", "0", "0"], ended
         assert self.world.check(backend="new") == self.named
         journal = self.world.journal
-        assert {entry.outcome for entry in journal.values()} == {OutcomeKind.REWRITTEN}
+        assert {entry.outcome for entry in journal.values()} == {OutcomeKind.REPOINTED}
         assert {entry.state for entry in journal.values()} == {"verified"}
         swapped = self.world.sql("SELECT row_id, count(*) FROM migrate_storage_row GROUP BY row_id HAVING count(*) > 1")
         assert swapped == [], "no row was re-pointed twice"
@@ -173,7 +173,7 @@ def test_killed_again_and_again(
         while killed < kills and not live_until(job, drawn):
             killed += 1
         job.ends_right()
-        by_the_server = {entry.evidence == EVIDENCE for entry in world.journal.values() if entry.written_by_us}
+        by_the_server = {entry.evidence == SERVER_SIDE_COPY for entry in world.journal.values() if entry.written_by_us}
         # Killed while all its copies waited for their listing, a job does not know of any whether it is its own.
         assert not by_the_server or (True in by_the_server) is how.startswith("copy")
         copied_again += job.copied_again

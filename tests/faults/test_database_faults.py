@@ -27,8 +27,8 @@ from migrate_storage.core.model import OutcomeKind
 from migrate_storage.database import connection as database_connection
 from migrate_storage.database.compare_and_swap import CompareAndSwap, SwapResult
 from migrate_storage.engine import repoint_batches
-from migrate_storage.jobs.revert.job import Revert
-from migrate_storage.jobs.run.job import Migration
+from migrate_storage.jobs.revert.job import RevertJob
+from migrate_storage.jobs.run.job import RunJob
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.reporting import Report
 from tests.support.engine import registrations as places
@@ -92,8 +92,8 @@ def ended(world: World, report: Report, rows: int) -> int:
         runs += 1
         assert runs < 5
         report = world.run(lease_ttl=1)
-    assert (report.state, report.exit_code, report.rows_left) == ("finished", 0, 0), [
-        each.reason for each in report.listed
+    assert (report.state, report.exit_code, report.rows_remaining) == ("completed", 0, 0), [
+        each.reason for each in report.problems
     ] or report
     nothing_half(world)
     assert world.check(backend="new") == rows
@@ -386,7 +386,7 @@ def stopped_for_want_of_room(world: World, report: Report, rows: int) -> int:
     """No row is blamed, no batch is half there, and what was committed before stands; returns how many rows moved."""
     assert (report.state, report.exit_code) == ("failed", 3), report
     assert "make room there, then run the same command again" in report.error
-    assert report.listed_total == 0, "no row is to blame"
+    assert report.problem_count == 0, "no row is to blame"
     nothing_half(world)
     moved = [value["backend"] for value in world.raw()].count("new")
     assert 0 < moved < rows
@@ -485,14 +485,12 @@ def test_through_pgbouncer_in_transaction_mode(
         application = Application(
             engine=sa.create_engine(through), columns=COLUMNS, backends={"old": world.old, "new": world.new}
         )
-        first = Migration(
-            application, RunOptions(source="old", destination="new", settle_time=0.1, limit=rows // 2)
-        ).run()
-        assert (first.exit_code, first.rows_moved) == (4, rows // 2)
-        undone = Revert(application).run()
-        assert (undone.exit_code, undone.rows_moved) == (0, rows // 2)
-        last = Migration(application, RunOptions(source="old", destination="new", settle_time=0.1)).run()
-        assert (last.exit_code, last.rows_moved, last.rows_left) == (0, rows, 0)
+        first = RunJob(application, RunOptions(source="old", destination="new", settle_time=0.1, limit=rows // 2)).run()
+        assert (first.exit_code, first.rows_repointed) == (4, rows // 2)
+        undone = RevertJob(application).run()
+        assert (undone.exit_code, undone.rows_repointed) == (0, rows // 2)
+        last = RunJob(application, RunOptions(source="old", destination="new", settle_time=0.1)).run()
+        assert (last.exit_code, last.rows_repointed, last.rows_remaining) == (0, rows, 0)
         with straight.connect() as connection:
             moved = connection.execute(sa.text("SELECT count(*) FROM documents WHERE file ->> 'backend' = 'new'"))
             assert moved.scalar_one() == rows
@@ -521,16 +519,18 @@ def test_a_row_that_the_database_refuses_is_listed_and_the_others_move(
         )
     world.sql(REFUSALS[kind])
     report = world.run()
-    assert (report.state, report.exit_code, report.rows_moved, report.rows_left) == ("finished", 1, 39, 1), report
-    [listed] = report.listed
+    assert (report.state, report.exit_code, report.rows_repointed, report.rows_remaining) == ("completed", 1, 39, 1), (
+        report
+    )
+    [listed] = report.problems
     assert (listed.kind, [ref.pk for ref in listed.refs]) == (OutcomeKind.FAILED, [(7,)])
     assert "row 7 is frozen" in listed.reason
     assert world.check() == 40
     nothing_half(world)
     again = world.run()
-    assert (again.exit_code, again.rows_moved, again.listed_total) == (1, 0, 1)
+    assert (again.exit_code, again.rows_repointed, again.problem_count) == (1, 0, 1)
     world.sql("DROP TRIGGER no" + (" ON documents" if kind == "postgres" else ""))
     last = world.run()
-    assert (last.exit_code, last.rows_moved) == (0, 1)
+    assert (last.exit_code, last.rows_repointed) == (0, 1)
     assert world.check(backend="new") == 40
     world.close()

@@ -52,14 +52,14 @@ def test_killed_while_rows_are_swapped(
     done = outside.forked(url, old, new)
     assert done.returncode == 0, done.stderr
     report = outside.told(done, "report")
-    assert (report["state"], report["resumed"], report["rows_left"]) == ("finished", True, 0)
+    assert (report["state"], report["resumed"], report["rows_remaining"]) == ("completed", True, 0)
     assert world.check(backend="new") == named
-    assert {entry.outcome for entry in world.journal.values()} == {OutcomeKind.REWRITTEN}
+    assert {entry.outcome for entry in world.journal.values()} == {OutcomeKind.REPOINTED}
     assert {entry.state for entry in world.journal.values()} == {"verified"}
     held = {meta["path"] for page in obstore.list(rclone_s3.store(bucket)) for meta in page}
     assert {path for path in held if not path.startswith(".migrate-storage/")} == set(world.contents)
     evidence.record(
         "killed with SIGKILL at random moments of the swaps, resumed each time", kills=kills,
-        rows_moved_at_each=moved, database=database, rows_opened=named, left_in_the_last_run=report["counts"].get("rewritten", 0),
+        rows_moved_at_each=moved, database=database, rows_opened=named, left_in_the_last_run=report["counts"].get("repointed", 0),
     )  # fmt: skip
     world.close()

@@ -52,7 +52,7 @@ class LyingWorld:
 
     def judge(self, report: Report) -> int:
         """Check each row against what the stores really hold; return how many were re-pointed."""
-        listed = {outcome.source.path: outcome for outcome in report.listed}
+        listed = {outcome.source.path: outcome for outcome in report.problems}
         moved = stayed = 0
         for value in self.world.raw():
             name = value["metadata"]["name"]
@@ -64,7 +64,9 @@ class LyingWorld:
             stayed += 1
             assert name in listed, f"{name} stayed and is not listed"
             assert listed[name].reason
-        assert (report.state, report.rows_moved, report.rows_left) == ("finished", moved, stayed), report.error
+        assert (report.state, report.rows_repointed, report.rows_remaining) == ("completed", moved, stayed), (
+            report.error
+        )
         assert report.exit_code == (1 if listed else 0)
         return moved
 

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from migrate_storage.core.events import Event, PassStarted
-from migrate_storage.jobs.revert.job import Revert, RevertOptions
+from migrate_storage.jobs.revert.job import RevertJob, RevertOptions
 from migrate_storage.reporting import Report
 from tests.support.engine import registrations as places
 from tests.support.engine.other_process import ROOT
@@ -106,7 +106,7 @@ def live(rclone_s3: Any, request: pytest.FixtureRequest, tmp_path: Path, seed: i
 def check(live: Live, model: dict[int, str | None], reports: list[Report]) -> tuple[int, int]:
     """Row by row: the bytes of its last acknowledged write, or listed. Returns how many opened, and how many are listed."""
     world = live.world
-    listed = {(ref.column.table, ref.pk) for report in reports for outcome in report.listed for ref in outcome.refs}
+    listed = {(ref.column.table, ref.pk) for report in reports for outcome in report.problems for ref in outcome.refs}
     opened, excused = 0, 0
     with Session(world.engine) as session:
         rows = {document.id: document for document in session.scalars(sa.select(Document))}
@@ -145,13 +145,13 @@ def test_what_four_processes_write_while_a_job_runs_is_true_at_its_end(
     world.events = _Listening(live)
     report = world.run(batch_size=20, concurrency=8, settle_time=0.5, lease_ttl=2.0)
     model, done = live.stop()
-    assert report.state == "finished", report.error
+    assert report.state == "completed", report.error
     print(f"seed {seed}: {done}, {dict(report.counts)}, {report.passes} passes")
     assert all(done.get(work) for work in ("insert", "repoint", "delete", "restore", "replace")), done
     opened, excused = check(live, model, [report])
     assert excused <= 3, "a listed row is the exception"
     after = world.run(settle_time=0.1)
-    assert (after.rows_left, after.exit_code) == (0, 0), after.listed
+    assert (after.rows_remaining, after.exit_code) == (0, 0), after.problems
     check(live, model, [report, after])
     evidence.record(
         "four processes wrote through the ORM and FileObject.save() while a job ran; each row opened with its last acknowledged bytes or is listed",
@@ -167,20 +167,20 @@ def test_with_a_revert_in_the_middle(live: Live, seed: int, evidence: Evidence) 
     live.start()
     world.events = _Listening(live, calming=False)
     half = world.run(batch_size=20, concurrency=8, settle_time=0.1, lease_ttl=2.0, limit=live.rows // 2)
-    assert half.state == "limited"
-    assert half.rows_moved > 0
+    assert half.state == "limit_reached"
+    assert half.rows_repointed > 0
     options = RevertOptions(settle_time=0.5, lease_ttl=2.0, concurrency=8)
-    back = Revert(world.application, options, listener=_Listening(live).append).run()
+    back = RevertJob(world.application, options, listener=_Listening(live).append).run()
     assert (live.folder / "calm").exists()
     report = world.run(batch_size=20, concurrency=8, settle_time=0.5, lease_ttl=2.0)
     model, done = live.stop()
     print(f"seed {seed}: {done}, {dict(back.counts)}, {dict(report.counts)}")
-    assert (back.state, report.state) == ("finished", "finished")
-    assert back.rows_moved > 0
+    assert (back.state, report.state) == ("completed", "completed")
+    assert back.rows_repointed > 0
     opened, excused = check(live, model, [half, back, report])
     assert excused <= 3, "a listed row is the exception"
     evidence.record(
-        "the same with a revert in the middle", opened=opened, listed=excused, writes=done, reverted=back.rows_moved,
+        "the same with a revert in the middle", opened=opened, listed=excused, writes=done, reverted=back.rows_repointed,
         database=world.engine.dialect.name,
     )  # fmt: skip
 

@@ -13,11 +13,11 @@ from advanced_alchemy.types import FileObject
 
 from migrate_storage.core.events import Event, PassStarted
 from migrate_storage.core.model import OutcomeKind
+from migrate_storage.core.proofs import SERVER_SIDE_COPY
 from migrate_storage.database.compare_and_swap import CompareAndSwap
 from migrate_storage.engine import listing_evidence
 from migrate_storage.engine.batched_checks import BatchedRechecks
 from migrate_storage.engine.object_copier import ObjectCopier
-from migrate_storage.engine.server_side_copy import EVIDENCE
 from migrate_storage.stores.obstore_store import ObstoreStore
 from migrate_storage.stores.server_side_copy import ServerSideCopier
 from tests.support.engine import registrations as places
@@ -56,7 +56,7 @@ def _world(server: S3Server, url: str, how: str, looks: str) -> Iterator[World]:
     world.run = partial(world.run, consistent_listings=("old",) if looks == "listed" else ())  # type: ignore[method-assign]
     yield world
     if any(entry.written_by_us for entry in world.journal.values()):
-        by_the_server = {entry.evidence == EVIDENCE for entry in world.journal.values() if entry.written_by_us}
+        by_the_server = {entry.evidence == SERVER_SIDE_COPY for entry in world.journal.values() if entry.written_by_us}
         assert (True in by_the_server) is (how == "copy")
     world.close()
 
@@ -89,7 +89,7 @@ def test_what_the_application_writes_right_before_the_swap_stands(
 
     before_call(monkeypatch, CompareAndSwap, "swap_all", write)
     report = world.run()
-    assert (report.state, report.rows_left) == ("finished", 0)
+    assert (report.state, report.rows_remaining) == ("completed", 0)
     values = dict(world.sql("SELECT id, title FROM documents"))
     assert sorted(values) == [1, *range(3, 13)], "the deleted row stays deleted"
     assert values[4] == "renamed"
@@ -103,8 +103,8 @@ def test_what_the_application_writes_right_before_the_swap_stands(
     for name in in_vain:
         assert world.journal[name].written_by_us is True
         assert world.new.get_content(name) == world.contents[name], "a run deletes nothing"
-    assert report.counts[OutcomeKind.CHANGED] == 3
-    assert {str(ref) for outcome in report.listed for ref in outcome.refs} == {
+    assert report.counts[OutcomeKind.MODIFIED] == 3
+    assert {str(ref) for outcome in report.problems for ref in outcome.refs} == {
         f"documents.file[{i}]" for i in (1, 2, 3)
     }
     assert world.run().exit_code == 0
@@ -130,7 +130,7 @@ def test_a_write_that_holds_the_row_while_the_swap_waits_for_it_stands(
     before_call(monkeypatch, CompareAndSwap, "swap_all", write)
     report = world.run()
     waiting[0].join()
-    assert report.state == "finished"
+    assert report.state == "completed"
     assert world.sql("SELECT id FROM documents WHERE file IS NULL") == [(1,)]
     assert world.check(backend="new") == 4
     assert world.journal["docs/0/d0.bin"].state == "unreferenced"
@@ -149,7 +149,7 @@ def test_a_row_that_the_application_moved_itself_keeps_its_place(world: World, m
             session.commit()
 
     before_call(monkeypatch, CompareAndSwap, "swap_all", write)
-    assert world.run().rows_left == 0
+    assert world.run().rows_remaining == 0
     assert [value["filename"] for value in world.raw()] == ["mine.txt", "docs/1/d1.bin", "docs/2/d2.bin"]
     assert world.check(backend="new") == 3
     assert world.old.get_content("docs/0/d0.bin") == world.contents["docs/0/d0.bin"]
@@ -180,8 +180,8 @@ def test_a_source_replaced_right_after_the_swap_is_copied_again(world: World, mo
         before_call(monkeypatch, ObjectCopier, "source_changed", write)
     world.contents["docs/0/d0.bin"] = b"saved by a process that knows nothing"
     report = world.run()
-    assert (report.exit_code, report.rows_moved) == (0, 6)
-    assert report.counts == {OutcomeKind.REWRITTEN: 6}
+    assert (report.exit_code, report.rows_repointed) == (0, 6)
+    assert report.counts == {OutcomeKind.REPOINTED: 6}
     assert world.check(backend="new") == 6
     assert world.raw()[0]["size"] == len(b"saved by a process that knows nothing")
 
@@ -206,7 +206,7 @@ def test_a_source_replaced_later_in_the_run_is_copied_again_at_its_end(small_wor
     during(world, 2, lambda: stale.save(b"late"))
     world.contents["docs/0/d0.bin"] = b"late"
     report = world.run()
-    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REWRITTEN: 6})
+    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REPOINTED: 6})
     assert world.check(backend="new") == 6
     assert world.raw()[0]["size"] == 4
     assert world.raw()[0]["content_type"] == world.types["docs/0/d0.bin"]
@@ -235,7 +235,7 @@ def test_an_upload_into_a_row_that_was_moved_is_moved_too(small_world: World) ->
 
     during(world, 2, write)
     report = world.run()
-    assert (report.exit_code, report.rows_left, report.counts) == (0, 0, {OutcomeKind.REWRITTEN: 7})
+    assert (report.exit_code, report.rows_remaining, report.counts) == (0, 0, {OutcomeKind.REPOINTED: 7})
     assert world.check(backend="new") == 6
 
 
@@ -264,8 +264,8 @@ def test_when_both_sides_were_replaced_both_are_kept_and_listed(small_world: Wor
     during(world, 2, write)
     report = world.run()
     assert report.exit_code == 1
-    assert report.counts == {OutcomeKind.REWRITTEN: 5, OutcomeKind.CONFLICT: 1}
-    [conflict] = report.listed
+    assert report.counts == {OutcomeKind.REPOINTED: 5, OutcomeKind.CONFLICT: 1}
+    [conflict] = report.problems
     assert (conflict.kind, conflict.source.path) == (OutcomeKind.CONFLICT, "docs/0/d0.bin")
     assert world.old.get_content("docs/0/d0.bin") == b"saved to the old key"
     assert world.new.get_content("docs/0/d0.bin") == b"saved to the new key"
@@ -310,9 +310,9 @@ def test_a_source_that_comes_later_is_moved_and_one_that_never_comes_is_listed(s
         world.old.delete_object(name)
     during(world, 2, lambda: world.old.fs.pipe(world.old._prepare_path("docs/0/d0.bin"), late))
     report = world.run()
-    assert (report.exit_code, report.rows_left) == (1, 1)
-    assert report.counts == {OutcomeKind.REWRITTEN: 5, OutcomeKind.MISSING: 1}
-    assert [(outcome.kind, outcome.source.path) for outcome in report.listed] == [(OutcomeKind.MISSING, never)]
+    assert (report.exit_code, report.rows_remaining) == (1, 1)
+    assert report.counts == {OutcomeKind.REPOINTED: 5, OutcomeKind.MISSING: 1}
+    assert [(outcome.kind, outcome.source.path) for outcome in report.problems] == [(OutcomeKind.MISSING, never)]
     assert [value["backend"] for value in world.raw()] == ["new", "old", "new", "new", "new", "new"]
     world.old.fs.pipe(world.old._prepare_path(never), world.contents[never])
     assert world.run().exit_code == 0
@@ -342,7 +342,7 @@ def test_a_source_deleted_right_after_its_copy_may_come_back_with_other_bytes(
     delete_after(ObstoreStore, "put", 1)
     report = world.run()
     monkeypatch.undo()
-    assert [(outcome.kind, outcome.source.path) for outcome in report.listed] == [(OutcomeKind.MISSING, name)]
+    assert [(outcome.kind, outcome.source.path) for outcome in report.problems] == [(OutcomeKind.MISSING, name)]
     record = world.journal[name]
     assert (record.state, record.written_by_us) == ("unreferenced", True)
     world.contents[name] = b"other bytes, under the same name"

@@ -60,14 +60,14 @@ def test_our_copy_and_another_s_of_the_same_bytes_cannot_be_told_apart(
 
             # The row moved; the source was replaced after that, and what stands at the destination is not overwritten.
             assert [value["backend"] for value in world.raw()] == ["new"]
-            [listed] = report.listed
+            [listed] = report.problems
             assert (listed.kind, "both are kept" in listed.reason) == (OutcomeKind.CONFLICT, True), listed.reason
             assert client.get_object(Bucket=bucket, Key=NAME)["Body"].read() == content
             assert world.journal[NAME].written_by_us is False
 
             # Nor is it deleted when no row names it any more.
             world.sql("DELETE FROM documents")
-            assert purge(world, unreferenced_copies=True).counts.get(OutcomeKind.PURGED) is None
+            assert purge(world, unreferenced_copies=True).counts.get(OutcomeKind.DELETED) is None
             assert client.get_object(Bucket=bucket, Key=NAME)["Body"].read() == content
             world.close()
     assert told["ours"] == told["another's"]

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from migrate_storage.core.events import PaceChanged
+from migrate_storage.core.events import ThrottleChanged
 from migrate_storage.core.model import OutcomeKind
+from migrate_storage.core.proofs import SERVER_SIDE_COPY
 from migrate_storage.engine import listing_evidence, object_copier
 from migrate_storage.engine import verify as engine_verify
-from migrate_storage.engine.server_side_copy import EVIDENCE
 from migrate_storage.engine.transfer import UnverifiedCopy
 from migrate_storage.engine.verify import Verified
 from tests.support.engine import registrations as places
@@ -30,11 +30,11 @@ def finishes_right(
     proxied_world.harm(sides, **rates)
     report = proxied_world.world.run()
     done = proxied_world.done()
-    assert report.state == "finished", report.error
+    assert report.state == "completed", report.error
     assert done, "no fault was done: this test shows nothing"
     ends = proxied_world.judge(report, rows)
     # Requests fail at most twice in a row here: what keeps trying comes through, all of it.
-    assert ends["moved"] == rows, [each.reason for each in report.listed[:3]]
+    assert ends["moved"] == rows, [each.reason for each in report.problems[:3]]
     evidence.record(what, rows=rows, faults=done, **ends)
 
 
@@ -80,7 +80,7 @@ def test_every_kind_of_fault_while_the_service_copies(
     made = proxied_world(rclone_s3, rows, one=True, stall=0.2)
     finishes_right(made, "both", rows, evidence, f"{kind} at 10% while rclone copies by itself", **{kind: RATE})
     by_evidence = Counter(entry.evidence for entry in made.world.journal.values())
-    assert by_evidence[EVIDENCE] > rows / 2, by_evidence
+    assert by_evidence[SERVER_SIDE_COPY] > rows / 2, by_evidence
     assert made.world.check(backend="new") == rows
 
 
@@ -166,13 +166,13 @@ def test_a_service_that_always_fails_stops_the_run_and_lets_it_go_on(rclone_s3, 
     for kind in (Fault.RESET, Fault.ERROR, Fault.THROTTLE):
         made.harm("destination", **{kind: 1.0})
         report = made.world.run(max_attempts=2, concurrency=8)
-        assert (report.state, report.exit_code, report.rows_moved) == ("failed", 3, 0)
+        assert (report.state, report.exit_code, report.rows_repointed) == ("failed", 3, 0)
         assert "run the same command again" in report.error
-        assert report.listed_total <= 60, "it does not fail the whole table item by item"
+        assert report.problem_count <= 60, "it does not fail the whole table item by item"
         made.harm("both")
         assert [value["backend"] for value in made.world.raw()].count("old") == 100
     report = made.world.run()
-    assert (report.exit_code, report.rows_moved, report.counts) == (0, 100, {OutcomeKind.REWRITTEN: 100})
+    assert (report.exit_code, report.rows_repointed, report.counts) == (0, 100, {OutcomeKind.REPOINTED: 100})
     assert made.world.check(backend="new") == 120
 
 
@@ -180,7 +180,7 @@ def test_a_service_that_throttles_is_asked_by_fewer_at_once(rclone_s3, proxied_w
     made = proxied_world(rclone_s3, 150, in_a_row=1)
     made.harm("destination", throttle=RATE)
     report = made.world.run(concurrency=16)
-    widths = [event.concurrency for event in made.world.events if isinstance(event, PaceChanged)]
+    widths = [event.concurrency for event in made.world.events if isinstance(event, ThrottleChanged)]
     assert made.done()["throttle"] > 0
     assert widths[0] == 8, "halved at the first refusal"
     assert any(later > earlier for earlier, later in pairwise(widths)), "and raised again"
@@ -205,5 +205,5 @@ def test_an_error_that_nobody_foresaw_ends_the_run_and_hangs_nothing(
             made.world.run(lease_ttl=1)
     assert made.world.check() == 40
     report = made.world.run(lease_ttl=1)
-    assert (report.state, report.exit_code) == ("finished", 0)
+    assert (report.state, report.exit_code) == ("completed", 0)
     assert made.world.check(backend="new") == 40

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from migrate_storage.core.events import Behind, Event
+from migrate_storage.core.events import Event, SyncLag
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.engine.probe import SCRATCH
-from migrate_storage.jobs.sync.job import Sync
+from migrate_storage.jobs.sync.job import SyncJob
 from migrate_storage.jobs.sync.options import SyncOptions
 from migrate_storage.stores.listing import Listing, ListingStream
 from migrate_storage.stores.resolved_backend import ResolvedBackend
@@ -60,10 +60,10 @@ def test_under_a_live_writer_it_is_level_when_the_writer_stops(
     bucket = moto_s3.new_bucket()
     destination: Any = tmp_path / "b" if to == "folder" else s3_backend(moto_s3, bucket)
     writer, heard = Writer(source, seed), threading.Condition()
-    lags: list[Behind] = []
+    lags: list[SyncLag] = []
 
     def listen(event: Event) -> None:
-        if isinstance(event, Behind):
+        if isinstance(event, SyncLag):
             with heard:
                 lags.append(event)
                 heard.notify_all()
@@ -76,7 +76,7 @@ def test_under_a_live_writer_it_is_level_when_the_writer_stops(
         journal=f"sqlite:///{tmp_path / 'journal.db'}",
         concurrency=8,
     )
-    job = Sync(end(source), end(destination), options, listener=listen)
+    job = SyncJob(end(source), end(destination), options, listener=listen)
     source.mkdir()
     writer.start()
     reports: list[Any] = []
@@ -95,7 +95,7 @@ def test_under_a_live_writer_it_is_level_when_the_writer_stops(
     thread.join(60)
     assert (files(tmp_path / "b") if to == "folder" else objects_of(moto_s3, bucket)) == files(source)
     assert reports[0].exit_code == 130
-    assert reports[0].listed_total == 0, reports[0].listed
+    assert reports[0].problem_count == 0, reports[0].problems
     evidence.record("sync --watch is level when the writer stops", to=to, writes=writer.writes, passes=len(lags))
 
 
@@ -119,14 +119,14 @@ def test_behind_a_network_that_fails_one_request_in_twenty(
         for _ in range(4):
             # A listing flipped in its midst may show what is not there: nothing is lost for it, and the next pass knows.
             report = sync(s3_backend(behind, one), s3_backend(behind, other), **options)
-            if report.exit_code == 0 and set(report.counts) == {OutcomeKind.SKIPPED}:
+            if report.exit_code == 0 and set(report.counts) == {OutcomeKind.UNCHANGED}:
                 break
         faults = sum(proxy.counts.values())
     # Where the network fails, what a store was tried with may stay: it is known for what it is by its folder.
     arrived = {key: content for key, content in objects_of(rclone_s3, other).items() if not key.startswith(SCRATCH)}
     assert arrived == contents
     assert objects_of(rclone_s3, one) == contents
-    assert report.exit_code == 0, (report.error, report.listed)
+    assert report.exit_code == 0, (report.error, report.problems)
     assert faults > count / 100
     evidence.record("a sync behind a network that fails one request in twenty ends level", objects=count, faults=faults)
 

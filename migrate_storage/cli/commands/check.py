@@ -51,7 +51,7 @@ def check(request: _CheckRequest) -> int:
     they are listed as unverified, never counted as equal.
     """
     from migrate_storage.engine.compare import By
-    from migrate_storage.jobs.check import Check, CheckOptions
+    from migrate_storage.jobs.check import CheckJob, CheckOptions
 
     filters = request.stores.filters()
     ways = {By.SIZE: request.size_only, By.CHECKSUM: request.checksum, By.DOWNLOAD: request.download}
@@ -70,5 +70,5 @@ def check(request: _CheckRequest) -> int:
         Differences(vars(request.files)) as files,
     ):
         return run_and_report(
-            lambda listener: Check(source, destination, how, listener=files.beside(listener)), request.output
+            lambda listener: CheckJob(source, destination, how, listener=files.beside(listener)), request.output
         )

@@ -85,4 +85,4 @@ def control(request: _ControlRequest) -> None:
         lines.append(
             f"It gave no sign of life for {duration(silent)}: it may have died, and `migrate-storage {record.kind}` goes on."
         )
-    request.output.print({"event": "wanted", "run": record.id, **asked, "silent": round(silent, 1)}, lines)
+    request.output.print({"event": "control_requested", "run": record.id, **asked, "silent": round(silent, 1)}, lines)

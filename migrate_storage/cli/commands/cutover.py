@@ -203,7 +203,7 @@ def _take_step(
             if stop.wait(STEP_RETRY_SECONDS):
                 break
             step = take(controller)
-    event = {"event": "step", "backend": backend.key, **step.to_dict()}
+    event = {"event": "phase_transition", "backend": backend.key, **step.to_dict()}
     request.output.print(event, _render_step(backend.key, step), important=not _is_successful(step))
     return 0 if _is_successful(step) else EXIT_PROBLEMS
 
@@ -381,7 +381,7 @@ def _parse_phase(name: str) -> Phase:
 
 
 def _print_result(result: RepairResult, output: Output) -> None:
-    event = {"event": "repaired", "settled": result.settled, "left": result.left, "failures": result.failures}
+    event = {"event": "repair_finished", "settled": result.settled, "left": result.left, "failures": result.failures}
     event |= {"uploads": result.uploads, "bypassed": result.bypassed}
     lines = []
     if not output.quiet or result.left or result.failures:
@@ -399,4 +399,4 @@ def _print_foreign(paths: list[str], output: Output) -> None:
     noun = amount(len(paths), "object")
     line = f"{noun} on one side alone that we did not write: look at each, and delete or copy it by hand"
     lines = [line, *(f"  {path}" for path in paths[:MAX_PRINTED_KEYS])] if paths else []
-    output.print({"event": "extra", "paths": paths}, lines, important=True)
+    output.print({"event": "extraneous_objects", "paths": paths}, lines, important=True)

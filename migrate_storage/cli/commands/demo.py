@@ -50,7 +50,7 @@ def demo(request: _DemoRequest) -> int:
     FileObject.get_content() and compared byte by byte. Run it again to see a finished run resumed.
     """
     from migrate_storage.cli.demo.scenario import Demo
-    from migrate_storage.jobs.run.job import Migration
+    from migrate_storage.jobs.run.job import RunJob
 
     directory, output = request.directory, request.output
     example_folder = Demo(directory)
@@ -62,7 +62,7 @@ def demo(request: _DemoRequest) -> int:
     how = example_folder.options
     with contextlib.closing(example_folder.application()) as application:
         report, code = run_with_progress(
-            lambda listener: Migration(application, how, listener), output, how.shutdown_timeout
+            lambda listener: RunJob(application, how, listener), output, how.shutdown_timeout
         )
     compared = example_folder.compare()
     if output.json:
@@ -81,7 +81,7 @@ def _describe_next(directory: Path) -> tuple[str, ...]:
     ]
     width = max(len(command) for command, _ in commands)
     lines = [f"  {command:<{width}}  # {purpose}" for command, purpose in commands]
-    return ("Next", f"  cd {shlex.quote(str(directory))}", *lines)
+    return ("Next commands", f"  cd {shlex.quote(str(directory))}", *lines)
 
 
 def _describe_comparison(compared: Comparison) -> str:

@@ -33,7 +33,7 @@ _CAPABILITIES = {
 }
 
 
-_END = ("", "A run can begin.", "", "Next")
+_END = ("", "A run can begin.", "", "Next command")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ def _print_cutover(facts: CutoverPreflight, output: Output) -> None:
     state, capabilities = facts.cutover.state, asdict(facts.capabilities)
     if output.json:
         places = {side.value: str(facts.cutover.side(side).root) for side in Side}
-        notes = ({"event": "note", **asdict(note)} for note in facts.notes)
+        notes = ({"event": "diagnostic", **asdict(note)} for note in facts.notes)
         found = {"event": "cutover_found", "cutover": state.to_dict(), "places": places}
         for event in (found, {"event": "destination", **capabilities}, *notes):
             echo(json.dumps(event))
@@ -90,7 +90,13 @@ def _print_cutover(facts: CutoverPreflight, output: Output) -> None:
     lines += [f"  {side:<11} {facts.cutover.side(side).root}" for side in Side]
     lines += _render_capabilities(capabilities)
     lines += [line for note in facts.notes for line in render_note(note)]
-    next_lines = ("", "Both sides can be reached.", "", "Next", f"  {next_command('migrate-storage cutover check')}")
+    next_lines = (
+        "",
+        "Both sides can be reached.",
+        "",
+        "Next command",
+        f"  {next_command('migrate-storage cutover check')}",
+    )
     output.print_text((*lines, *next_lines))
 
 
@@ -100,14 +106,14 @@ def _render_capabilities(capabilities: Mapping[str, bool]) -> Iterator[str]:
 
 
 def _render_facts(facts: RunPreflight) -> Iterator[str]:
-    yield f"{facts.route.way.value}: {facts.route.reason}"
+    yield f"{facts.route.strategy.words}: {facts.route.reason}"
     yield from _render_capabilities(asdict(facts.capabilities))
-    for note in (*facts.notes, *facts.not_carried):
+    for note in (*facts.notes, *facts.not_preserved):
         yield from render_note(note)
 
 
 def _encode_events(facts: RunPreflight) -> Iterator[dict[str, Any]]:
-    yield {"event": "way", "way": facts.route.way.value, "reason": facts.route.reason}
+    yield {"event": "strategy", "strategy": facts.route.strategy.value, "reason": facts.route.reason}
     yield {"event": "destination", **asdict(facts.capabilities)}
-    for note in (*facts.notes, *facts.not_carried):
-        yield {"event": "note", **asdict(note)}
+    for note in (*facts.notes, *facts.not_preserved):
+        yield {"event": "diagnostic", **asdict(note)}

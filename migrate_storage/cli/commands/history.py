@@ -40,12 +40,11 @@ def runs(request: JournalRequest) -> None:
         records = journal.runs.latest()
     for record in records:
         if request.output.json:
-            decoded = {"report": None if record.report is None else json.loads(record.report)}
-            echo(json.dumps({**asdict(record), **decoded}))
+            echo(json.dumps(_record_to_dict(record, _decode_report(record))))
         else:
             when = datetime.fromtimestamp(record.started, UTC).strftime("%Y-%m-%d %H:%M")
             keys = _describe_keys(record)
-            echo(visible(f"{record.id}  {when}  {record.kind:<6}  {record.state:<8}  {keys}"))
+            echo(visible(f"{record.id}  {when}  {record.kind:<6}  {record.state:<13}  {keys}"))
     if not records:
         request.output.print_text(["No run yet: `migrate-storage plan` says what one would do."])
 
@@ -91,7 +90,7 @@ def status(request: _StatusRequest) -> int:
     stored = _decode_report(record)
     progress = json.loads(record.progress) if record.progress and record.finished is None else None
     requested = json.loads(record.control) if record.control else None
-    value = {**asdict(record), "report": stored and stored.to_dict(), "control": requested, "progress": progress,
+    value = {**_record_to_dict(record, stored), "control": requested, "progress": progress,
         "census": census and census.to_dict(), "cutovers": [state.to_dict() for state in cutovers],
     }  # fmt: skip
     shown = census_lines(census, record.source) if record.kind == "run" else ()
@@ -124,10 +123,10 @@ def _render_status(
     if progress is not None:
         yield from _render_progress(progress, rows=record.kind == "run")
     if stored is not None:
-        rows = "" if stored.kind == "sync" else f"{amount(stored.rows_moved, 'row')} re-pointed, "
+        rows = "" if stored.kind == "sync" else f"{amount(stored.rows_repointed, 'row')} re-pointed, "
         yield (
-            f"{amount(stored.objects, 'object')}, {size(stored.bytes_moved)}, {rows}"
-            f"{amount(stored.listed_total, 'object')} to look at, {duration(stored.seconds)}"
+            f"{amount(stored.objects, 'object')}, {size(stored.bytes_copied)}, {rows}"
+            f"{amount(stored.problem_count, 'object')} to look at, {duration(stored.seconds)}"
         )
 
 
@@ -171,12 +170,12 @@ def _print_readiness(request: _StatusRequest) -> int:
 def _render_progress(progress: Mapping[str, Any], *, rows: bool) -> Iterator[str]:
     if progress["paused"]:
         yield f"paused: {progress['paused']}"
-    moved = f"{amount(progress['rows_moved'], 'row')} re-pointed, " if rows else ""
+    moved = f"{amount(progress.get('rows_repointed', 0), 'row')} re-pointed, " if rows else ""
     yield (
-        f"{amount(progress['objects'], 'object')}, {size(progress['bytes'])}, {moved}{amount(progress['listed'], 'object')} to look at"
+        f"{amount(progress['objects'], 'object')}, {size(progress['bytes'])}, {moved}{amount(progress.get('problems', 0), 'object')} to look at"
     )
-    if "ranges" in progress:
-        yield f"{amount(progress['ranges'], 'range')} under way"
+    if "shards" in progress:
+        yield f"{amount(progress['shards'], 'range')} under way"
     now, most = progress["concurrency"], progress["most_concurrency"]
     slowed = f" of {most:,}, because a service asked to slow down" if now < most else ""
     bandwidth = f", {size(progress['bandwidth'])}/s at most" if progress["bandwidth"] else ""
@@ -185,7 +184,14 @@ def _render_progress(progress: Mapping[str, Any], *, rows: bool) -> Iterator[str
 
 
 def _describe_keys(record: RunRecord) -> str:
-    return f"{record.source} -> {record.destination}{f' ({record.way})' if record.kind != 'sync' else ''}"
+    strategy = "" if record.kind == "sync" else f" ({record.way.replace('_', ' ')})"
+    return f"{record.source} -> {record.destination}{strategy}"
+
+
+def _record_to_dict(record: RunRecord, stored: Report | None) -> dict[str, Any]:
+    values = {**asdict(record), "strategy": record.way, "report": stored and stored.to_dict()}
+    del values["way"]
+    return values
 
 
 def _decode_report(record: RunRecord) -> Report | None:

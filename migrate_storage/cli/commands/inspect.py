@@ -62,7 +62,11 @@ def inspect(request: _InspectRequest) -> None:
     if request.registrations:
         with named.registered() as (backends, _):
             inspection, cutovers = inspect_registrations(backends), read_states(backends)
-        lines = (*_render_backends(inspection, {}, cutovers), "Next", f"  {next_command('migrate-storage translate')}")
+        lines = (
+            *_render_backends(inspection, {}, cutovers),
+            "Next command",
+            f"  {next_command('migrate-storage translate')}",
+        )
         request.output.print({**_encode_inspection(inspection, cutovers), "censuses": {}}, lines)
         return
     with named.opened() as application:
@@ -71,7 +75,7 @@ def inspect(request: _InspectRequest) -> None:
         with connected(application, named.journal, named.journal_schema) as (database, journal):
             censuses = find_censuses(database, journal, application, keys, how)
     command = "migrate-storage cutover status" if cutovers else "migrate-storage translate"
-    next_lines = ("", "Next", f"  {next_command(command)}")
+    next_lines = ("", "Next command", f"  {next_command(command)}")
     value = {
         **_encode_inspection(inspection, cutovers),
         "censuses": {key: each and each.to_dict() for key, each in censuses.items()},

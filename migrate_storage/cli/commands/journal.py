@@ -38,7 +38,7 @@ def create(request: JournalRequest) -> None:
         database.transaction(partial(journal_tables.create, again=True))
         request.output.print_message("created", f"The journal's tables stand in {database}.")
         for note in note_alembic(database):
-            request.output.print({"event": "note", **asdict(note)}, render_note(note))
+            request.output.print({"event": "diagnostic", **asdict(note)}, render_note(note))
 
 
 @dataclass(frozen=True, kw_only=True)

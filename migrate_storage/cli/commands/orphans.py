@@ -103,11 +103,11 @@ def orphans(request: _OrphansRequest) -> int:
     meanwhile is no orphan. Where a listing or a table cannot be read to its end, nothing is called one. Nothing is ever
     deleted but an object whose copy in quarantine was proved. Without --yes nothing is changed.
     """
-    from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
+    from migrate_storage.jobs.orphans.job import OrphansJob, OrphansOptions
 
     with request.application.opened(all_columns=True) as application:
         how = fill(OrphansOptions, request)
         with Differences(vars(request.files)) as files:
             return run_and_report(
-                lambda listener: Orphans(application, how, listener=files.beside(listener)), request.output
+                lambda listener: OrphansJob(application, how, listener=files.beside(listener)), request.output
             )

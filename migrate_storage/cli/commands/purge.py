@@ -51,11 +51,11 @@ def purge(request: _PurgeRequest) -> int:
     Each must be journaled as verified, soaked, named by no row under any key nor by any --references, unchanged
     since it was copied, its copy still good, and elsewhere than its copy. Without --yes nothing is deleted.
     """
-    from migrate_storage.jobs.purge.job import Purge
+    from migrate_storage.jobs.purge.job import PurgeJob
     from migrate_storage.jobs.purge.rules import PurgeOptions
 
     with request.application.opened(all_columns=True) as application:
         how = fill(PurgeOptions, request)
         return run_and_report(
-            lambda listener: Purge(application, how, run=request.run, listener=listener), request.output
+            lambda listener: PurgeJob(application, how, run=request.run, listener=listener), request.output
         )

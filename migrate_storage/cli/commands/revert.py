@@ -40,10 +40,10 @@ def revert(request: _RevertRequest) -> int:
     RUN is the id of one run, or the beginning of it; left out, every run between the keys of the latest one is undone.
     Content that changed since, or that is gone from the source, is copied back first, and verified.
     """
-    from migrate_storage.jobs.revert.job import Revert, RevertOptions
+    from migrate_storage.jobs.revert.job import RevertJob, RevertOptions
 
     with request.application.opened() as application:
         how = fill(RevertOptions, request)
         return run_and_report(
-            lambda listener: Revert(application, how, run=request.run, listener=listener), request.output
+            lambda listener: RevertJob(application, how, run=request.run, listener=listener), request.output
         )

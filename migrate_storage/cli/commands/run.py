@@ -19,7 +19,7 @@ from migrate_storage.jobs.run.options import MANIFEST_FORMATS
 from migrate_storage.reporting import Report
 
 if TYPE_CHECKING:
-    from migrate_storage.jobs.run.job import Migration
+    from migrate_storage.jobs.run.job import RunJob
     from migrate_storage.reporting.prices import Prices
 
 __all__ = ("plan", "run")
@@ -42,20 +42,20 @@ class _MigrationRequest(RunRequest):
 def run(request: _MigrationRequest) -> object:
     """Move every file that a row names under --from to --to, verify each, and re-point the rows.
 
-    Which of the four ways it takes (swap, rekey, move, take over), it decides from the facts, and says. Stopped at
+    Which of the four strategies it takes (in place, rekey, move, mirror), it decides from the facts, and says. Stopped at
     any moment, the same command goes on where it was.
 
     With --recheck it then looks at each copy of earlier runs that a row names, and at its source. A copy whose source was replaced, or that is
     gone, is made again. A copy that somebody else replaced is listed, and stays.
     """
     from migrate_storage.jobs.connections import connected
-    from migrate_storage.jobs.run.job import Migration
+    from migrate_storage.jobs.run.job import RunJob
     from migrate_storage.jobs.run.workload import measure_workload
 
     with request.application.opened() as application:
         how = request.options(application)
         return request.distribution.run(
-            lambda listener, part: Migration(application, how, listener, part=part), request.output,
+            lambda listener, part: RunJob(application, how, listener, part=part), request.output,
             journal=partial(connected, application, how.journal, how.journal_schema),
             lease=how.lease_ttl, grace=how.shutdown_timeout, workload=partial(measure_workload, application, how),
         )  # fmt: skip
@@ -99,7 +99,7 @@ def plan(request: _PlanRequest) -> int:
     Of more than --sample rows it looks at a sample, says so, and reckons from it. Where objects would be copied it also says what that takes: bytes, requests on each side, what is read twice, time at the
     rate at which a few objects are read, and with --prices what it costs.
     """  # fmt: skip
-    from migrate_storage.jobs.run.job import Migration
+    from migrate_storage.jobs.run.job import RunJob
     from migrate_storage.reporting.prices import load_prices
 
     prices = load_prices(request.prices) if request.prices is not None else None
@@ -107,7 +107,7 @@ def plan(request: _PlanRequest) -> int:
         how = request.options(application, dry_run=True)
 
         def make(listener: Listener) -> Job:
-            migration = Migration(application, how, listener)
+            migration = RunJob(application, how, listener)
             return migration if prices is None else _PricedMigration(migration, prices)
 
         return run_and_report(make, request.output, how.shutdown_timeout)
@@ -116,7 +116,7 @@ def plan(request: _PlanRequest) -> int:
 class _PricedMigration:
     """A migration whose report contains the costs."""
 
-    def __init__(self, migration: Migration, prices: Prices) -> None:
+    def __init__(self, migration: RunJob, prices: Prices) -> None:
         self._migration, self._prices = migration, prices
         self.stop = migration.stop
 

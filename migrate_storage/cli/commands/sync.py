@@ -103,7 +103,7 @@ def sync(request: _SyncRequest) -> object:
     source that is beyond them leaves its copy at TO as it is. Without --app the journal is a file of your own: ~/.local/state/migrate-storage/journal.db.
     """
     from migrate_storage.jobs.connections import journaled
-    from migrate_storage.jobs.sync.job import Sync
+    from migrate_storage.jobs.sync.job import SyncJob
 
     filters = request.stores.filters()
     if request.checksum and request.size_only:
@@ -120,7 +120,7 @@ def sync(request: _SyncRequest) -> object:
             )
         backup = request.open_backup(application)
         return request.distribution.run(
-            lambda listener, part: Sync(
+            lambda listener, part: SyncJob(
                 source, destination, how, application=application, listener=listener, part=part, backup=backup
             ),
             request.output,

@@ -68,14 +68,14 @@ def verify(request: _VerifyRequest) -> object:
     bytes.
     """
     from migrate_storage.jobs.connections import connected
-    from migrate_storage.jobs.verify.check_object import AuditOptions
-    from migrate_storage.jobs.verify.job import LEASE, Audit
+    from migrate_storage.jobs.verify.check_object import VerifyOptions
+    from migrate_storage.jobs.verify.job import LEASE, VerifyJob
 
     with request.application.opened() as application:
-        how = fill(AuditOptions, request)
+        how = fill(VerifyOptions, request)
         with Differences(vars(request.files)) as files:
             return request.distribution.run(
-                lambda listener, part: Audit(application, how, listener=files.beside(listener), part=part),
+                lambda listener, part: VerifyJob(application, how, listener=files.beside(listener), part=part),
                 request.output,
                 journal=partial(connected, application, how.journal, how.journal_schema),
                 lease=LEASE,

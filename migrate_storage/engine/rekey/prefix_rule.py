@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from migrate_storage.core.model import Way
+from migrate_storage.core.model import Strategy
 from migrate_storage.engine.plan import MigrationPlan
 from migrate_storage.journal import RekeyRule
 
@@ -30,7 +30,12 @@ def find_prefix_rule(plan: MigrationPlan, filenames: Iterable[str]) -> RekeyRule
     """
     source, destination = plan.source, plan.destination
     root = destination.root
-    if plan.way is not Way.REKEY or plan.filters or plan.encode or root.service not in ("s3", "gcs", "azure", "file"):
+    if (
+        plan.strategy is not Strategy.REKEY
+        or plan.filters
+        or plan.encode
+        or root.service not in ("s3", "gcs", "azure", "file")
+    ):
         return None
     found: Counter[RekeyRule] = Counter()
     for filename in filenames:

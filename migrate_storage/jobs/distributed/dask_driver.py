@@ -18,8 +18,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from migrate_storage.core.errors import ConfigurationError, RunError, StoppedError
-from migrate_storage.core.events import Listener, RangesAdvanced, RunFinished, RunStarted
-from migrate_storage.core.model import Way
+from migrate_storage.core.events import Listener, RunFinished, RunStarted, ShardsProgressed
+from migrate_storage.core.model import Strategy
 from migrate_storage.journal import Journal, RunRecord
 from migrate_storage.journal.lease_holder import hold_lease
 from migrate_storage.reporting import Report
@@ -122,8 +122,8 @@ class DaskDriver:
                 resumed = any(journal.shards.progress_of(run).values())
                 self._tell(
                     RunStarted(
-                        run=run, source=line.source, destination=line.destination, way=Way(line.way), dry_run=False,
-                        reason=f"{threads} threads of a cluster", resumed=resumed, same_run=resumed, rows=None, kind=line.kind,
+                        run=run, source=line.source, destination=line.destination, strategy=Strategy(line.way), dry_run=False,
+                        reason=f"{threads} threads of a cluster", resumed=resumed, same_run=resumed, rows=None, job=line.kind,
                     )
                 )  # fmt: skip
                 return self._drive_to_end(client, journal, line)
@@ -133,11 +133,11 @@ class DaskDriver:
         self._stopping.set()
 
     def _drive_to_end(self, client: Client, journal: Journal, line: RunRecord) -> Report:
-        state, error = "finished", ""
+        state, error = "completed", ""
         try:
             self._drive(client, journal, line)
         except StoppedError:
-            state = "stopped"
+            state = "interrupted"
         except ConfigurationError:
             journal.runs.request_control(line.id, stop=True)
             self._wait_for_tasks(client, journal, line)
@@ -145,19 +145,19 @@ class DaskDriver:
             raise
         except RunError as failure:
             state, error = "failed", str(failure)
-        if state != "finished":
+        if state != "completed":
             journal.runs.request_control(line.id, stop=True)
         self._wait_for_tasks(client, journal, line)
         ended = journal.runs.find(line.id)
         if ended.report is not None:
             report = Report.from_dict(json.loads(ended.report))
-            report = replace(report, state=report.state if state == "finished" else state, error=error)
+            report = replace(report, state=report.state if state == "completed" else state, error=error)
         else:
             report = Report(
-                kind=line.kind, run=line.id, way=Way(line.way), way_reason="", source=line.source,
+                kind=line.kind, run=line.id, strategy=Strategy(line.way), strategy_reason="", source=line.source,
                 destination=line.destination, state=state, error=error, started=line.started, finished=journal.database.time(),
             )  # fmt: skip
-        if state != "finished":
+        if state != "completed":
             journal.runs.update(line.id, state=state, report=json.dumps(report.to_dict()), finished=report.finished)
         self._tell(RunFinished(run=line.id, state=report.state))
         return report
@@ -223,7 +223,7 @@ class DaskDriver:
         ended = TaskResult(state="failed", error="its worker was lost")
         with contextlib.suppress(Exception):
             ended = future.result()
-        self._worked = self._worked or ended.state == "finished"
+        self._worked = self._worked or ended.state == "completed"
         if ended.state == "refused":
             message = f"a worker cannot do it: {ended.error}"
             raise RunError(f"{message}, and others did") if self._worked else ConfigurationError(message)
@@ -251,9 +251,9 @@ class DaskDriver:
         told = [json.loads(each) for each in journal.shards.progress_of(run).values() if each]
         states = journal.shards.states(run)
         self._tell(
-            RangesAdvanced(
-                objects=sum(each["objects"] for each in told), listed=sum(each["listed"] for each in told),
-                bytes=sum(each["bytes"] for each in told), rows=sum(each["rows_moved"] for each in told),
-                ranges=len(states), done=sum(states.values()), under_way=len(self._under_way),
+            ShardsProgressed(
+                objects=sum(each["objects"] for each in told), problems=sum(each.get("problems", 0) for each in told),
+                bytes=sum(each["bytes"] for each in told), rows=sum(each.get("rows_repointed", 0) for each in told),
+                shards=len(states), done=sum(states.values()), under_way=len(self._under_way),
             )
         )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from migrate_storage.core.model import Outcome, OutcomeKind
 from migrate_storage.journal import Journal, ShardRecord
-from migrate_storage.reporting import LISTED, Report
+from migrate_storage.reporting import MAX_PROBLEMS, Report
 
 __all__ = ("count_journaled", "merge_reports")
 
@@ -31,18 +31,18 @@ def merge_reports(
         began: when the job began, in seconds since the epoch.
     """
     reports = [Report.from_dict(json.loads(shard.report)) for shard in shards if shard.report]
-    listed = {str(outcome.source): outcome for report in reports for outcome in report.listed}
+    problems = {str(outcome.source): outcome for report in reports for outcome in report.problems}
     if ends:
-        counts, evidence = count_journaled(journal, last.run, last.counts.get(OutcomeKind.KNOWN, 0))
-        listed = _without_done(journal, last.run, listed)
+        counts, proofs = count_journaled(journal, last.run, last.counts.get(OutcomeKind.KNOWN_MISSING, 0))
+        problems = _without_done(journal, last.run, problems)
     else:
-        counts, evidence = _sum(report.counts for report in reports), _sum(report.evidence for report in reports)
+        counts, proofs = _sum(report.counts for report in reports), _sum(report.verified_by for report in reports)
     return replace(
         last, started=began, finished=journal.database.time(), passes=max(report.passes for report in reports),
-        counts=counts, evidence=evidence, listed=tuple(listed[source] for source in sorted(listed))[:LISTED],
-        rows_moved=journal.rows.count_repointed(last.run) if ends else 0,
-        bytes_moved=sum(report.bytes_moved for report in reports),
-        rows_filtered=last.rows_filtered if closes else sum(report.rows_filtered for report in reports),
+        counts=counts, verified_by=proofs, problems=tuple(problems[source] for source in sorted(problems))[:MAX_PROBLEMS],
+        rows_repointed=journal.rows.count_repointed(last.run) if ends else 0,
+        bytes_copied=sum(report.bytes_copied for report in reports),
+        rows_excluded=last.rows_excluded if closes else sum(report.rows_excluded for report in reports),
     )  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def count_journaled(
     """
     counts = {OutcomeKind(kind): count for kind, count in journal.objects.count(run, shard).items()}
     if known:
-        counts[OutcomeKind.KNOWN] = known
+        counts[OutcomeKind.KNOWN_MISSING] = known
         counts[OutcomeKind.MISSING] = counts.get(OutcomeKind.MISSING, 0) - known
     return counts, journal.objects.count_evidence(run, shard)
 

@@ -147,11 +147,11 @@ class ShardRun:
         if any(lease.lost for lease in self._leases):
             return report
         self.check()
-        report = replace(report, bytes_moved=report.bytes_moved + self.bytes_before)
-        state = "done" if report.state == "finished" else "open"
+        report = replace(report, bytes_copied=report.bytes_copied + self.bytes_before)
+        state = "done" if report.state == "completed" else "open"
         progress = {
-            **(self._progress or PROGRESS_AT_START), "bytes": report.bytes_moved,
-            "objects": report.objects, "listed": report.listed_total, "rows_moved": report.rows_moved,
+            **(self._progress or PROGRESS_AT_START), "bytes": report.bytes_copied,
+            "objects": report.objects, "problems": report.problem_count, "rows_repointed": report.rows_repointed,
         }  # fmt: skip
         text = json.dumps(report.to_dict())
         self._journal.shards.update(self.run, self.number, state=state, report=text, progress=json.dumps(progress))
@@ -161,7 +161,7 @@ class ShardRun:
         """Write how the whole job ended, where it did; return its report where all shards are done."""
         shards = self._journal.shards.of_run(self.run)
         over = all(shard.done for shard in shards)
-        if not over and report.state != "limited" and not (report.state == "stopped" and self._stopped):
+        if not over and report.state != "limit_reached" and not (report.state == "interrupted" and self._stopped):
             return None
         if over and (run := self._journal.runs.find(self.run)).state != "running" and run.report is not None:
             # Another process ended the job while this one slept between its two writes: that report is the whole one.
@@ -186,7 +186,7 @@ PROGRESS_AT_START = {
     "paused": "", "concurrency": 0, "most_concurrency": 0, "bandwidth": None, "requests_per_second": None,
 }  # fmt: skip
 """Progress of a shard that ended before its control loop ran."""
-SUMMED_COUNTS = ("objects", "listed", "bytes", "rows_moved")
+SUMMED_COUNTS = ("objects", "problems", "bytes", "rows_repointed")
 
 
 def _sum_progress(progress: Mapping[int, Mapping[str, Any]], at_work: Sequence[int]) -> dict[str, Any]:
@@ -202,5 +202,5 @@ def _sum_progress(progress: Mapping[int, Mapping[str, Any]], at_work: Sequence[i
         "most_concurrency": sum(each["most_concurrency"] for each in now),
         **rates,
         **{name: sum(each.get(name, 0) for each in progress.values()) for name in SUMMED_COUNTS},
-        "ranges": len(at_work),
+        "shards": len(at_work),
     }

@@ -9,7 +9,7 @@ from itertools import islice
 
 from migrate_storage.application.application import Application
 from migrate_storage.core.errors import ConfigurationError, KeyRefusedError
-from migrate_storage.core.events import Listener, Noted, silent
+from migrate_storage.core.events import DiagnosticRaised, Listener, silent
 from migrate_storage.core.model import Location, Note, Outcome, OutcomeKind, Severity, Slot
 from migrate_storage.core.object_keys import is_unfinished_upload
 from migrate_storage.core.parallel import parallel_map
@@ -41,7 +41,7 @@ from migrate_storage.stores.listing import ListedObject
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import CircuitBreaker, StoreRequestError
 
-__all__ = ("Orphans", "OrphansOptions")
+__all__ = ("OrphansJob", "OrphansOptions")
 
 KNOWN_LOSSES_BATCH = 1000
 """Known losses that are written together."""
@@ -136,13 +136,13 @@ class _Facts:
     reachability: Reachability | None
 
 
-class Orphans(Job[_Facts]):
+class OrphansJob(Job[_Facts]):
     """One comparison of what the stores of some backends hold with what rows name, and what is done about the difference.
 
     Args:
         application: its rows, and all backends that any row may name.
         options: what is checked and done.
-        listener: called with each event; every object in a store is an ``ItemFinished``, and so is every missing one.
+        listener: called with each event; every object in a store is an ``ObjectFinished``, and so is every missing one.
     """
 
     kind = "orphans"
@@ -250,7 +250,7 @@ class Orphans(Job[_Facts]):
             self._find_orphans(facts, reachability)
             if facts.prefix is not None and options.yes:
                 facts.quarantine.move(reachability, reachability.inventory.chosen, facts.prefix, facts.run)
-        return "finished"
+        return "completed"
 
     def complete(self, facts: _Facts, report: Report) -> Report:
         """Add the notes."""
@@ -260,7 +260,7 @@ class Orphans(Job[_Facts]):
     def next_command(self, report: Report) -> str:
         """See :meth:`Job.next_command`."""
         options, counts = self._options, report.counts
-        finished = report.state in ("finished", "planned")
+        finished = report.state in ("completed", "planned")
         if options.acts and (options.yes is not finished):
             moves = counts.get(OutcomeKind.QUARANTINED) or counts.get(OutcomeKind.RESTORED)
             marks = options.acknowledge_missing is not None or options.forget_acknowledged is not None
@@ -290,7 +290,7 @@ class Orphans(Job[_Facts]):
             if outcome.kind is OutcomeKind.MISSING and self._options.acknowledge_missing is not None and storable:
                 losses.append(known_loss_of(outcome, self._options.acknowledge_missing))
                 outcome = replace(
-                    outcome, kind=OutcomeKind.KNOWN, reason=f"marked now: {self._options.acknowledge_missing}"
+                    outcome, kind=OutcomeKind.KNOWN_MISSING, reason=f"marked now: {self._options.acknowledge_missing}"
                 )
                 if journal is not None and self._options.yes and len(losses) >= KNOWN_LOSSES_BATCH:
                     journal.known_losses.add(losses)
@@ -340,7 +340,7 @@ class Orphans(Job[_Facts]):
                     f"--quarantine {prefix}: there is {listed.location} already, which no quarantine put there; choose another prefix: nothing was moved"
                 )
             if in_use:
-                self.context.stats.add_outcome(_outcome_of(listed, OutcomeKind.SKIPPED, evidence=in_use))
+                self.context.stats.add_outcome(_outcome_of(listed, OutcomeKind.IN_USE, in_use))
             elif prefix is None:
                 self.context.stats.add_outcome(_outcome_of(listed, OutcomeKind.ORPHAN, NOT_NAMED))
             elif obstacle := reason_not_to_move(listed, facts.sides[listed.location.backend]):
@@ -354,7 +354,7 @@ class Orphans(Job[_Facts]):
             )
         if prefix is not None and not self._options.yes:
             for listed in reachability.inventory.chosen:
-                self.context.stats.add_outcome(_outcome_of(listed, OutcomeKind.QUARANTINED, evidence=NOT_NAMED))
+                self.context.stats.add_outcome(_outcome_of(listed, OutcomeKind.QUARANTINED, NOT_NAMED))
 
     def _ended_losses(self, facts: _Facts) -> Iterator[tuple[KnownLoss, str]]:
         if facts.journal is None:
@@ -372,14 +372,14 @@ class Orphans(Job[_Facts]):
                 continue
             if self._options.yes:
                 journal.known_losses.remove([loss.id])
-            evidence = f"unmarked: {reason}" if reason else "unmarked"
-            outcome = Outcome(kind=OutcomeKind.SKIPPED, source=loss.location, destination=_NOWHERE, evidence=evidence)
+            text = f"unmarked: {reason}" if reason else "unmarked"
+            outcome = Outcome(kind=OutcomeKind.UNCHANGED, source=loss.location, destination=_NOWHERE, reason=text)
             self.context.stats.add_outcome(outcome)
 
     def _note_fallback(self, message: str) -> None:
         note = Note(severity=Severity.INFO, code="listing.fallback", message=message)
         self._notes.append(note)
-        self.context.stats.send(Noted(note=note))
+        self.context.stats.send(DiagnosticRaised(note=note))
 
 
 def _note_quarantined(outcome: Outcome, reachability: Reachability) -> Outcome:
@@ -398,7 +398,5 @@ def _is_left_by_killed_job(listed: ListedObject, prefix: str, jobs: Collection[s
     return listed.place.service == "file" and run in jobs and is_unfinished_upload(listed.location.path)
 
 
-def _outcome_of(listed: ListedObject, kind: OutcomeKind, reason: str = "", *, evidence: str = "") -> Outcome:
-    return Outcome(
-        kind=kind, source=listed.location, destination=_NOWHERE, reason=reason, size=listed.meta.size, evidence=evidence
-    )
+def _outcome_of(listed: ListedObject, kind: OutcomeKind, reason: str) -> Outcome:
+    return Outcome(kind=kind, source=listed.location, destination=_NOWHERE, reason=reason, size=listed.meta.size)

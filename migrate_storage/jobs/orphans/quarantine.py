@@ -109,7 +109,7 @@ class StepResult:
         record = self.record
         return Outcome(
             kind=self.kind, source=record.source, destination=record.destination, reason=self.reason, size=record.size,
-            evidence=self.evidence,
+            verified_by=self.evidence,
         )  # fmt: skip
 
 
@@ -178,11 +178,11 @@ class Quarantine:
         found = self._head(copy)
         if found is None or not proven_unchanged(record.destination_evidence, found.evidence):
             reason = f"its copy {record.destination} was touched: it was not moved"
-            return StepResult(record=record, kind=OutcomeKind.CHANGED, reason=reason)
+            return StepResult(record=record, kind=OutcomeKind.MODIFIED, reason=reason)
         now = self._head(original)
         if now is not None and not proven_unchanged(record.source_evidence, now.evidence):
             reason = "it was replaced meanwhile, or nothing tells whether it was"
-            return StepResult(record=record, kind=OutcomeKind.CHANGED, reason=reason)
+            return StepResult(record=record, kind=OutcomeKind.MODIFIED, reason=reason)
         if now is not None:
             self._retry.call(original.delete)
         return _quarantined_result(record, record.evidence or "")
@@ -201,7 +201,7 @@ class Quarantine:
         intact = partial(is_as_recorded, copy, found, record.destination_evidence, record.sha256)
         if record.size is None or not self._retry.call(intact):
             reason = f"{record.destination} is not what was put there: look at it before you move it back by hand"
-            return StepResult(record=record, kind=OutcomeKind.CHANGED, reason=reason)
+            return StepResult(record=record, kind=OutcomeKind.MODIFIED, reason=reason)
         if self._dry_run:
             return self.delete_copy(record)
         try:
@@ -241,8 +241,8 @@ class Quarantine:
             and age_seconds < COPY_RETENTION_AFTER_CRASH_SECONDS
         ):
             # A suspended job may wake up and delete the original.
-            evidence = "at its place, a copy is kept for a while"
-            return StepResult(record=record, kind=OutcomeKind.RESTORED, evidence=evidence)
+            reason = "it is at its own key; the copy is kept for a while"
+            return StepResult(record=record, kind=OutcomeKind.RESTORED, reason=reason)
         if never_deleted:
             return self.delete_copy(record)
         if found is None:
@@ -252,7 +252,7 @@ class Quarantine:
         if equal and self._have_same_attributes(original, copy):
             return self.delete_copy(record)
         reason = f"another object stands there now; {record.destination} is kept: decide by hand which one is right"
-        return StepResult(record=record, kind=OutcomeKind.OCCUPIED, reason=reason)
+        return StepResult(record=record, kind=OutcomeKind.DESTINATION_EXISTS, reason=reason)
 
     def delete_copy(self, record: ObjectRecord) -> StepResult:
         """Delete the copy of an object that is at its own key."""
@@ -291,4 +291,4 @@ def _quarantined_result(record: ObjectRecord, evidence: str) -> StepResult:
 
 def _closed_result(record: ObjectRecord, reason: str) -> StepResult:
     """Close the record of an object that needs no copy any more."""
-    return StepResult(record=replace(record, state=ObjectState.RESTORED), kind=OutcomeKind.SKIPPED, reason=reason)
+    return StepResult(record=replace(record, state=ObjectState.RESTORED), kind=OutcomeKind.UNCHANGED, reason=reason)

@@ -21,6 +21,7 @@ from migrate_storage.stores.resolved_backend import ResolvedBackend
 __all__ = ("QuarantineBatches",)
 
 _BATCH_OBJECTS = 1000
+NAMED_MEANWHILE = "a row or list references it by now"
 """Objects of one batch. All rows are read before the first of them is deleted, and again after the last."""
 
 
@@ -121,7 +122,7 @@ class QuarantineBatches:
         reachability.read_rows()
         named, free = _partition(ours, lambda record: self._is_named(reachability, record))
         for record in named:
-            results[record.id] = StepResult(record=record, kind=OutcomeKind.SKIPPED, evidence="named by now")
+            results[record.id] = StepResult(record=record, kind=OutcomeKind.IN_USE, reason=NAMED_MEANWHILE)
         try:
             kept = [*self._delete_originals(free, results), *named]
             reachability.read_rows()
@@ -130,8 +131,8 @@ class QuarantineBatches:
             for result in self._run_step(self._quarantine.put_back, named_again):
                 self._record([result.record])
                 restored = result.kind is OutcomeKind.RESTORED
-                evidence = "named by now, and put back" if restored else result.evidence
-                results[result.record.id] = replace(result, evidence=evidence)
+                reason = f"{NAMED_MEANWHILE}, and it was put back" if restored else result.reason
+                results[result.record.id] = replace(result, reason=reason)
             self._delete_copies([*kept, *(record for record in records if record.id not in copied)])
             self._recover()
         finally:
@@ -147,7 +148,7 @@ class QuarantineBatches:
         ):
             results[result.record.id] = result
             self._record([result.record])
-            if result.kind is OutcomeKind.CHANGED:
+            if result.kind is OutcomeKind.MODIFIED:
                 kept.append(result.record)
         return kept
 

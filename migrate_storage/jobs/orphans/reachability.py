@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Self
 
-from migrate_storage.core.model import Column, Location, Place, Slot
+from migrate_storage.core.model import Column, Location, OutcomeKind, Place, Slot
 from migrate_storage.database.connection import Database
 from migrate_storage.engine.references import ReferencedPlaces, ServiceIdentity, named_by_rows
 from migrate_storage.jobs.orphans.inventory import StoreInventory
@@ -130,7 +130,8 @@ class Reachability:
                 self._journaled.add_places(here)
             # The copy of a row that was re-pointed lives as long as a row names it.
             if not (
-                entry.state in (ObjectState.VERIFIED, ObjectState.SOURCE_DELETING) and entry.outcome == "rewritten"
+                entry.state in (ObjectState.VERIFIED, ObjectState.SOURCE_DELETING)
+                and entry.outcome == OutcomeKind.REPOINTED
             ):
                 self._journaled.add_places(there)
 
@@ -138,11 +139,11 @@ class Reachability:
         """Return why an object is in use, in a few words; empty for an orphan."""
         spellings = list(_spellings(held.place))
         if any(self.references.names(place) for place in spellings):
-            return "named by a row or list"
+            return "referenced by a row or list"
         if any(self._aside.names(place) for place in spellings):
             return IN_QUARANTINE
         if any(self._journaled.names(place) for place in spellings):
-            return "needed by a run's journal"
+            return "needed for revert, resume or purge"
         if held.link:
             return "a link"
         # An object may belong to an upload under way.

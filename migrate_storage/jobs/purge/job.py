@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from migrate_storage.application.application import Application
 from migrate_storage.core.census import Census
 from migrate_storage.core.errors import ConfigurationError, RunError, StoppedError
 from migrate_storage.core.events import Listener, silent
-from migrate_storage.core.model import Location, Note, Outcome, OutcomeKind, Severity, Way
+from migrate_storage.core.model import Location, Note, Outcome, OutcomeKind, Severity, Strategy
 from migrate_storage.core.text import amount
 from migrate_storage.cutover.resolved import sides_of
 from migrate_storage.database.connection import Database
@@ -35,7 +34,7 @@ from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import StoreRequestError
 from migrate_storage.translate.registration import DIRECT
 
-__all__ = ("Purge",)
+__all__ = ("PurgeJob",)
 
 MIN_REREAD_SECONDS = 60.0
 """The rows are read again at the earliest after this time: a row may have been re-pointed to the old key."""
@@ -58,7 +57,7 @@ class _Facts:
     rows_fresh_until: float
 
 
-class Purge(Job[_Facts]):
+class PurgeJob(Job[_Facts]):
     """One purge of what one run, or all runs between its two keys, left behind.
 
     Args:
@@ -76,7 +75,6 @@ class Purge(Job[_Facts]):
         super().__init__(listener, JobPace())
         self._application, self._options, self._wanted = application, options, run
         self._versioned = self._freed = 0
-        self._kept: Counter[str] = Counter()
 
     def run(self) -> Report:
         """Do it.
@@ -163,7 +161,7 @@ class Purge(Job[_Facts]):
     def describe(self, facts: _Facts) -> JobDescription:
         """See :meth:`Job.describe`."""
         return JobDescription(
-            run=new_run_id(), source=facts.first.source, destination=facts.first.destination, way=Way(facts.first.way),
+            run=new_run_id(), source=facts.first.source, destination=facts.first.destination, strategy=Strategy(facts.first.way),
             reason="copies made in vain" if self._options.unreferenced_copies else "source objects whose copies serve",
             dry_run=not self._options.yes,
         )  # fmt: skip
@@ -174,7 +172,7 @@ class Purge(Job[_Facts]):
         try:
             for record in self._records(facts):
                 if self.context.stop.is_set():
-                    return "stopped"
+                    return "interrupted"
                 if time.monotonic() > fresh_until:
                     fresh_until = facts.read_rows()
                 self._purge_object(facts, record)
@@ -182,7 +180,7 @@ class Purge(Job[_Facts]):
             raise
         except (RunError, StoreRequestError) as failure:
             raise RunError(f"{failure}; nothing after this object was deleted") from failure
-        return "finished"
+        return "completed"
 
     def complete(self, facts: _Facts, report: Report) -> Report:
         """Add the freed bytes, why objects were kept, and a note where the bucket keeps versions."""
@@ -192,15 +190,13 @@ class Purge(Job[_Facts]):
             todo="let a lifecycle rule expire old versions, or delete them by their version",
         )  # fmt: skip
         notes = (versions,) if self._versioned else ()
-        return replace(
-            report, passes=1, census=facts.census, bytes_moved=self._freed, kept=dict(self._kept), notes=notes
-        )
+        return replace(report, passes=1, census=facts.census, bytes_copied=self._freed, notes=notes)
 
     def next_command(self, report: Report) -> str:
         """See :meth:`Job.next_command`."""
-        if report.state == "finished":
+        if report.state == "completed":
             return "migrate-storage verify"
-        if report.state == "planned" and not report.counts.get(OutcomeKind.PURGED):
+        if report.state == "planned" and not report.counts.get(OutcomeKind.DELETED):
             return ""
         acts = self._options.yes or report.state == "planned"
         return " ".join(
@@ -209,7 +205,7 @@ class Purge(Job[_Facts]):
 
     def _record_plan(self, journal: Journal, report: Report) -> Report:
         """Record the report of a dry purge, where the role may write to the journal; ``report`` shows it again."""
-        record = self.new_record(report.run, report.started, report.source, report.destination, report.way)
+        record = self.new_record(report.run, report.started, report.source, report.destination, report.strategy)
         text = json.dumps(report.to_dict())
         with suppress(RunError):
             journal.runs.begin(replace(record, state=report.state, report=text, finished=report.finished))
@@ -238,8 +234,8 @@ class Purge(Job[_Facts]):
             else (ObjectState.SOURCE_DELETING, ObjectState.SOURCE_DELETED)
         )
         decision = facts.rules.decide(record)
-        purged = decision.kind is OutcomeKind.PURGED
-        if purged:
+        deleted = decision.kind is OutcomeKind.DELETED
+        if deleted:
             if self._options.yes:
                 # The intent is written first: after a kill the record means that the object may be gone.
                 objects.set_state(record.id, begun)
@@ -251,12 +247,10 @@ class Purge(Job[_Facts]):
         elif record.state == begun and self._options.yes:
             # The killed purge did not delete it, and it must not be deleted now.
             objects.set_state(record.id, ObjectState.UNREFERENCED if leftover else ObjectState.VERIFIED)
-        if decision.kind is OutcomeKind.SKIPPED:
-            self._kept[decision.reason] += 1
         self.context.stats.add_outcome(
             Outcome(
-                kind=decision.kind, source=record.destination if leftover else record.source, destination=Location("", "purged"),
-                size=record.size, reason="" if purged else decision.reason, evidence=decision.reason if purged else "",
+                kind=decision.kind, source=record.destination if leftover else record.source, destination=Location("", "deleted"),
+                size=record.size, reason="" if deleted else decision.reason, verified_by=decision.reason if deleted else "",
             )
         )  # fmt: skip
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from migrate_storage.core.errors import KeyRefusedError
 from migrate_storage.core.model import OutcomeKind, Place
+from migrate_storage.core.proofs import AS_WRITTEN, COPY_VERIFIED, DELETED_BEFORE, ROW_DELETED
 from migrate_storage.core.text import age
 from migrate_storage.engine.references import ReferencedPlaces, ServiceIdentity
 from migrate_storage.engine.verify import consistent_with, is_as_recorded, proven_unchanged
@@ -44,7 +45,7 @@ class PurgeDecision:
     """The decision about one object."""
 
     kind: OutcomeKind
-    #: Why the object is kept; for ``PURGED``, why it may be deleted.
+    #: Why the object is kept; for ``DELETED``, the token why it may be deleted.
     reason: str
     #: Its store keeps old versions.
     versioned: bool = False
@@ -76,7 +77,7 @@ class PurgeRules:
     def decide(self, entry: ObjectRecord) -> PurgeDecision:
         """Decide about one object."""
         if kept := self.reason_to_keep(entry):
-            return PurgeDecision(OutcomeKind.SKIPPED, kept)
+            return PurgeDecision(OutcomeKind.KEPT, kept)
         try:
             return self._check_leftover(entry) if self._options.unreferenced_copies else self._check_objects(entry)
         except KeyRefusedError as error:
@@ -107,8 +108,8 @@ class PurgeRules:
             return "it may be the source object itself" if may_be_source else ""
         if self._services.may_be_same(here, there) or entry.same_place:
             return "source and destination are one place"
-        if entry.outcome not in (OutcomeKind.REWRITTEN, OutcomeKind.COPIED):
-            return f"its run ended as {entry.outcome}"
+        if entry.outcome not in (OutcomeKind.REPOINTED, OutcomeKind.COPIED):
+            return f"its run ended as {OutcomeKind(entry.outcome).words if entry.outcome else None}"
         if self._references.names(here):
             return "a row or list still names it"
         if not self._references.names(there) and not self._options.include_deleted_rows:
@@ -132,32 +133,32 @@ class PurgeRules:
         orphan = not self._references.names(self._places(entry)[1])
         if here is None:
             if entry.state == ObjectState.SOURCE_DELETING:
-                return PurgeDecision(OutcomeKind.PURGED, "deleted before", gone=True)
+                return PurgeDecision(OutcomeKind.DELETED, DELETED_BEFORE, gone=True)
             if found is None and not orphan:
                 return PurgeDecision(OutcomeKind.MISSING, f"it and its copy {entry.destination} are both gone")
-            return PurgeDecision(OutcomeKind.SKIPPED, "gone already")
+            return PurgeDecision(OutcomeKind.KEPT, "gone already")
         if found is None and not orphan:
             reason = f"its copy {entry.destination} is gone: this may be the last one; {self._remedy} copies it again"
             return PurgeDecision(OutcomeKind.MISSING, reason)
         if not self._retry.call(lambda: is_as_recorded(source, here, entry.source_evidence, entry.sha256)):
             reason = f"it was replaced since it was copied: {self._remedy} copies it again, before you purge"
-            return PurgeDecision(OutcomeKind.CHANGED, reason)
+            return PurgeDecision(OutcomeKind.MODIFIED, reason)
         if found is not None and not self._retry.call(
             lambda: is_as_recorded(destination, found, entry.destination_evidence, entry.sha256)
         ):
             reason = f"its copy {entry.destination} was replaced since: look at both before you delete one"
-            return PurgeDecision(OutcomeKind.CHANGED, reason)
-        why = "row deleted" if orphan else "copy verified again"
-        return PurgeDecision(OutcomeKind.PURGED, why, versioned=here.version is not None)
+            return PurgeDecision(OutcomeKind.MODIFIED, reason)
+        why = ROW_DELETED if orphan else COPY_VERIFIED
+        return PurgeDecision(OutcomeKind.DELETED, why, versioned=here.version is not None)
 
     def _check_leftover(self, entry: ObjectRecord) -> PurgeDecision:
         found = self._retry.or_none_if_missing(self._destination.resolve(entry.destination_path).head)
         if found is None:
             if entry.state == ObjectState.COPY_DELETING:
-                return PurgeDecision(OutcomeKind.PURGED, "deleted before", gone=True)
-            return PurgeDecision(OutcomeKind.SKIPPED, "gone already")
+                return PurgeDecision(OutcomeKind.DELETED, DELETED_BEFORE, gone=True)
+            return PurgeDecision(OutcomeKind.KEPT, "gone already")
         if not consistent_with(entry.destination_evidence, found.evidence):
-            return PurgeDecision(OutcomeKind.CHANGED, "it was replaced since we put it: somebody else's now")
+            return PurgeDecision(OutcomeKind.MODIFIED, "it was replaced since we put it: somebody else's now")
         if not proven_unchanged(entry.destination_evidence, found.evidence):
             return PurgeDecision(OutcomeKind.UNVERIFIED, "nothing tells whether it still is what we put")
-        return PurgeDecision(OutcomeKind.PURGED, "still what we put", versioned=found.version is not None)
+        return PurgeDecision(OutcomeKind.DELETED, AS_WRITTEN, versioned=found.version is not None)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from migrate_storage.application.application import Application
 from migrate_storage.core.errors import ConfigurationError, RefusedError, RunError, WrongUpdateError
 from migrate_storage.core.events import Listener, silent
-from migrate_storage.core.model import Column, Location, Outcome, OutcomeKind, RowRef, Way
+from migrate_storage.core.model import Column, Location, Outcome, OutcomeKind, RowRef, Strategy
 from migrate_storage.core.parallel import parallel_map
 from migrate_storage.core.text import MiB
 from migrate_storage.database.connection import Database
@@ -34,7 +34,7 @@ from migrate_storage.reporting import Report
 from migrate_storage.stores.memory_budget import MemoryBudget
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 
-__all__ = ("Revert", "RevertOptions")
+__all__ = ("RevertJob", "RevertOptions")
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ class _Facts:
     restorer: RowRestorer
 
 
-class Revert(Job[_Facts]):
+class RevertJob(Job[_Facts]):
     """Puts back the rows that runs re-pointed.
 
     Args:
@@ -98,7 +98,7 @@ class Revert(Job[_Facts]):
         self._application, self._options, self._wanted = application, options or RevertOptions(), run
         self._moved = 0
 
-    def count_rows_moved(self, facts: _Facts) -> int:
+    def count_repointed_rows(self, facts: _Facts) -> int:
         """Return how many rows were put back so far."""
         del facts
         return self._moved
@@ -175,7 +175,7 @@ class Revert(Job[_Facts]):
     def describe(self, facts: _Facts) -> JobDescription:
         """See :meth:`Job.describe`."""
         return JobDescription(
-            run=new_run_id(), source=facts.first.destination, destination=facts.first.source, way=Way(facts.first.way),
+            run=new_run_id(), source=facts.first.destination, destination=facts.first.source, strategy=Strategy(facts.first.way),
             reason="undo: rows are put back as the journal has them", dry_run=self._options.dry_run,
         )  # fmt: skip
 
@@ -185,7 +185,7 @@ class Revert(Job[_Facts]):
         began = database.transaction(database.now)
         for _ in facts.journal.rekeyed.unpack_runs(facts.runs) if not options.dry_run else ():
             if stop.is_set():
-                return "stopped"
+                return "interrupted"
         self._restore_rows(facts)
         if self._moved and not options.dry_run and not stop.is_set():
             self.begin_pass()
@@ -196,13 +196,13 @@ class Revert(Job[_Facts]):
         if not options.dry_run:
             for ids in facts.journal.rows.released_objects():
                 facts.journal.objects.release(ids)
-        return "stopped" if stop.is_set() else "finished"
+        return "interrupted" if stop.is_set() else "completed"
 
     def next_command(self, report: Report) -> str:
         """See :meth:`Job.next_command`."""
-        if report.state == "finished":
+        if report.state == "completed":
             return "migrate-storage verify"
-        if report.state == "planned" and not report.counts.get(OutcomeKind.REWRITTEN):
+        if report.state == "planned" and not report.counts.get(OutcomeKind.REVERTED):
             return ""
         return f"migrate-storage revert {self._wanted}" if self._wanted else "migrate-storage revert"
 
@@ -251,8 +251,8 @@ class Revert(Job[_Facts]):
                 self._report(decision)
             return
         database, journal = facts.database, facts.journal
-        going = [decision for decision in batch if decision.kind is OutcomeKind.REWRITTEN]
-        already = [number for each in batch if each.kind is OutcomeKind.SKIPPED for number in each.task.record_ids]
+        going = [decision for decision in batch if decision.kind is OutcomeKind.REVERTED]
+        already = [number for each in batch if each.kind is OutcomeKind.UNCHANGED for number in each.task.record_ids]
         records = [record for decision in going for record in decision.records]
 
         def swap(connection: Connection) -> list[bool]:
@@ -281,18 +281,18 @@ class Revert(Job[_Facts]):
         lost = {id(decision) for decision, ok in zip(going, done, strict=True) if not ok}
         for decision in batch:
             if id(decision) in lost:
-                self._report(RestoreDecision(task=decision.task, kind=OutcomeKind.CHANGED, reason=ROW_CHANGED))
+                self._report(RestoreDecision(task=decision.task, kind=OutcomeKind.MODIFIED, reason=ROW_CHANGED))
             else:
-                self._moved += decision.kind is OutcomeKind.REWRITTEN
+                self._moved += decision.kind is OutcomeKind.REVERTED
                 self._report(decision)
 
     def _report(self, decision: RestoreDecision) -> None:
         task = decision.task
-        done = decision.kind is OutcomeKind.REWRITTEN
+        done = decision.kind is OutcomeKind.REVERTED
         self.context.stats.add_outcome(
             Outcome(
                 kind=decision.kind, source=_first_location(task, task.now), destination=_first_location(task, task.before),
-                reason="" if done else decision.reason, refs=(RowRef(task.rows.column, task.pk),), evidence=decision.evidence if done else "",
+                reason="" if done else decision.reason, refs=(RowRef(task.rows.column, task.pk),), verified_by=decision.evidence if done else "",
             )
         )  # fmt: skip
 
@@ -324,11 +324,11 @@ def _compare_with_row(connection: Connection, task: RestoreTask | RestoreDecisio
     if now is not None and same_json(now, task.now):
         return task
     if now is not None and _locations(task, now) == _locations(task, task.before):
-        return RestoreDecision(task=task, kind=OutcomeKind.SKIPPED, reason="it names the old key already")
+        return RestoreDecision(task=task, kind=OutcomeKind.UNCHANGED, reason="it names the old key already")
     if now is not None and (narrowed := _narrow_restore(task, now)) is not None:
         return narrowed
     reason = "the row is gone, or holds no file any more" if now is None else ROW_CHANGED
-    return RestoreDecision(task=task, kind=OutcomeKind.CHANGED, reason=reason)
+    return RestoreDecision(task=task, kind=OutcomeKind.MODIFIED, reason=reason)
 
 
 def _narrow_restore(task: RestoreTask, now: str) -> RestoreTask | None:

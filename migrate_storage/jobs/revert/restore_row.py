@@ -10,6 +10,7 @@ from typing import Any
 
 from migrate_storage.core.errors import KeyRefusedError, RunError
 from migrate_storage.core.model import Location, ObjectMeta, OutcomeKind
+from migrate_storage.core.proofs import CONTENT_COMPARED, COPIED_BACK, JOURNAL, SAME_OBJECT
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import (
     BrokenValueError,
@@ -33,7 +34,7 @@ from migrate_storage.engine.verify import (
     copy_verified,
     proven_unchanged,
 )
-from migrate_storage.journal import SAME_PLACE, ObjectRecord, object_id
+from migrate_storage.journal import ObjectRecord, object_id
 from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.failures import ObjectCheckError, classify
 from migrate_storage.stores.resolved_backend import ResolvedBackend
@@ -67,7 +68,7 @@ class RestoreDecision:
     """The value to write to one row, or the reason why the row is left."""
 
     task: RestoreTask
-    kind: OutcomeKind = OutcomeKind.REWRITTEN
+    kind: OutcomeKind = OutcomeKind.REVERTED
     reason: str = ""
     value: str = ""
     #: New journal records of objects that differ from their records and were verified on both sides.
@@ -165,7 +166,7 @@ class RowRestorer:
         """Copy back an object that was written after its rows were restored.
 
         Returns:
-            ``REWRITTEN`` with a proof, else the outcome and its reason.
+            ``REVERTED`` with a proof, else the outcome and its reason.
 
         Raises:
             StoppedError: the job was asked to stop.
@@ -182,7 +183,7 @@ class RowRestorer:
         slots = parse_slots(task.rows.column, Row(task.pk, task.before))
         fields: dict[SlotPath, dict[str, Any]] = {}
         records: list[ObjectRecord] = []
-        evidence = "journal"
+        evidence = JOURNAL
         for record in task.records.values():
             if record is None or any(slot.location == record.destination for slot in slots):
                 reason = "the journal does not know any more how it was before (pruned): the row was left"
@@ -191,7 +192,7 @@ class RowRestorer:
             content_type = next((slot.file.get("content_type") for slot in naming), None)
             with self._locks[hash(record.id) % len(self._locks)]:
                 kind, reason, verified = self._decide_object(record, content_type)
-            if kind is not OutcomeKind.REWRITTEN:
+            if kind is not OutcomeKind.REVERTED:
                 return RestoreDecision(task=task, kind=kind, reason=reason)
             if verified is not None:
                 evidence = reason
@@ -221,37 +222,37 @@ class RowRestorer:
                 reason = f"{record.source} is gone, though {record.destination} was the same object"
                 return OutcomeKind.MISSING, reason, None
             if here.size != there.size:
-                return OutcomeKind.DIFFERS, "seen from both keys, the same place holds objects of different size", None
-            proof = Verified(source=there, destination=here, evidence=SAME_PLACE, written_by_us=False)
-            return OutcomeKind.REWRITTEN, SAME_PLACE, None if there_unchanged else proof
+                return OutcomeKind.MISMATCH, "seen from both keys, the same place holds objects of different size", None
+            proof = Verified(source=there, destination=here, evidence=SAME_OBJECT, written_by_us=False)
+            return OutcomeKind.REVERTED, SAME_OBJECT, None if there_unchanged else proof
         here_unchanged = here is not None and consistent_with(record.source_evidence, here.evidence)
         if there_unchanged and here_unchanged:
-            return OutcomeKind.REWRITTEN, "", None
+            return OutcomeKind.REVERTED, "", None
         back = self._copied_back.get(record.id)
         if back is not None and here is not None:
             # It was copied back for another row of the same object.
             here_is_ours = consistent_with(back.destination.evidence, here.evidence)
             if here_is_ours and consistent_with(back.source.evidence, there.evidence):
-                return OutcomeKind.REWRITTEN, "copied back", back
+                return OutcomeKind.REVERTED, COPIED_BACK, back
         if here is not None and not here_unchanged:
             # A killed revert or another process wrote the source.
             if equal := compare_content(destination, source, self._retry):
-                return OutcomeKind.REWRITTEN, "both read", equal
+                return OutcomeKind.REVERTED, CONTENT_COMPARED, equal
             reason = f"{record.source} is not what was copied any more, and not what {record.destination} holds: decide by hand which one is right"
             return OutcomeKind.CONFLICT, reason, None
         if own_class := self._source.registration.own_class:
             reason = f"{record.destination} would have to be copied back to {record.source}, and {own_class} is only read: save it there by hand"
             return OutcomeKind.CONFLICT, reason, None
         if self._dry_run:
-            return OutcomeKind.REWRITTEN, "", None
+            return OutcomeKind.REVERTED, "", None
         verified = self._copied_back[record.id] = self._copy_back(record, source, destination, here, content_type)
-        return OutcomeKind.REWRITTEN, "copied back", verified
+        return OutcomeKind.REVERTED, COPIED_BACK, verified
 
     def _decide_lost(self, record: ObjectRecord, here: ObjectMeta | None) -> tuple[OutcomeKind, str, Verified | None]:
         """Whether a row may name the source again although its copy is gone: the source must be as it was copied."""
         if not record.same_place and here is not None and proven_unchanged(record.source_evidence, here.evidence):
             self._check_destination_answers()
-            return OutcomeKind.REWRITTEN, "", None
+            return OutcomeKind.REVERTED, "", None
         state = "gone too" if here is None else "not what was copied any more"
         reason = f"{record.destination} is gone, and {record.source} is {state}: the row was left"
         return OutcomeKind.MISSING, reason, None

@@ -10,6 +10,7 @@ from itertools import accumulate, islice
 from migrate_storage.core.errors import KeyRefusedError
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.core.parallel import parallel_map
+from migrate_storage.core.proofs import DRY_RUN
 from migrate_storage.core.text import MiB
 from migrate_storage.engine.plan import MigrationPlan
 from migrate_storage.engine.transfer import MD5, SMALL_BYTES, part_size
@@ -47,9 +48,9 @@ def estimate(
     """
     copied = (
         record
-        for batch in journal.objects.of_run(run, outcomes=(OutcomeKind.REWRITTEN, OutcomeKind.COPIED), size=2000)
+        for batch in journal.objects.of_run(run, outcomes=(OutcomeKind.REPOINTED, OutcomeKind.COPIED), size=2000)
         for record in batch
-        if record.evidence == "dry run"
+        if record.evidence == DRY_RUN
     )
     # Ids are digests, so the first of them are a fair sample.
     sample = list(islice(copied, options.probe))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from migrate_storage.core.model import ObjectMeta, OutcomeKind
+from migrate_storage.core.proofs import SAME_OBJECT, SAME_OBJECT_LISTING
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, Row, parse_slots
 from migrate_storage.database.primary_keys import load_key
@@ -17,7 +18,7 @@ from migrate_storage.engine.in_flight import Pointing
 from migrate_storage.engine.verify import consistent_with, proven_unchanged
 from migrate_storage.jobs.context import JobContext
 from migrate_storage.jobs.run.session import RunSession
-from migrate_storage.journal import SAME_PLACE, SAME_PLACE_LISTED, Journal, ObjectRecord, ObjectState
+from migrate_storage.journal import Journal, ObjectRecord, ObjectState
 from migrate_storage.stores.retry import StoreRequestError
 
 __all__ = ("recheck_sources", "rows_repointed_to")
@@ -47,8 +48,8 @@ def recheck_sources(session: RunSession, context: JobContext, shard: int | None 
 
     listed = listings is not None and listings.source.trusted
     for batch in session.journal.objects.of_run(
-        session.run, state=ObjectState.VERIFIED, outcomes=(OutcomeKind.REWRITTEN, OutcomeKind.COPIED), shard=shard,
-        without=(SAME_PLACE, SAME_PLACE_LISTED), size=LISTING_BATCH_OBJECTS if listed else HEAD_BATCH_OBJECTS,
+        session.run, state=ObjectState.VERIFIED, outcomes=(OutcomeKind.REPOINTED, OutcomeKind.COPIED), shard=shard,
+        without=(SAME_OBJECT, SAME_OBJECT_LISTING), size=LISTING_BATCH_OBJECTS if listed else HEAD_BATCH_OBJECTS,
     ):  # fmt: skip
         if listings is not None:
             seen = listings.source.fetch([record.source_path for record in batch])

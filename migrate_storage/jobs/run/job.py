@@ -14,7 +14,7 @@ from migrate_storage.application.columns import select_columns
 from migrate_storage.core.census import Census
 from migrate_storage.core.errors import ConfigurationError, RunError
 from migrate_storage.core.events import Listener, silent
-from migrate_storage.core.model import Location, Note, Outcome, OutcomeKind, Severity, Way
+from migrate_storage.core.model import Location, Note, Outcome, OutcomeKind, Severity, Strategy
 from migrate_storage.database.connection import Database
 from migrate_storage.database.load_monitor import LoadMonitor
 from migrate_storage.engine.existing_objects import ExistingObjects
@@ -42,9 +42,9 @@ from migrate_storage.jobs.run.session import RunSession
 from migrate_storage.journal import Journal, new_run_id
 from migrate_storage.journal.version_tables import note_alembic
 from migrate_storage.reporting import Estimate, Report
-from migrate_storage.reporting.report import LISTED
+from migrate_storage.reporting.report import MAX_PROBLEMS
 
-__all__ = ("Migration",)
+__all__ = ("RunJob",)
 
 _PLAN_WORDS = {"fail": "refuse"}
 """Values of options that have another word in the plans of shards, so that a job of an earlier version is resumed."""
@@ -52,7 +52,7 @@ MIN_EARLY_CENSUS_SECONDS = 0.5
 """Seconds that a wait must have left for a census to be begun in it."""
 
 
-class Migration(Job[RunPasses]):
+class RunJob(Job[RunPasses]):
     """One migration of an application's rows from one backend key to another.
 
     Args:
@@ -90,13 +90,13 @@ class Migration(Job[RunPasses]):
     @classmethod
     def for_app(
         cls, spec: str, *, source: str, destination: str | None = None, listener: Listener = silent, **options: Any
-    ) -> Migration:
+    ) -> RunJob:
         """A migration of the application that ``spec`` names, as the command line's ``--app`` does.
 
         Args:
             spec: ``module`` or ``module:name``.
             source: backend key that rows name now.
-            destination: backend key that they shall name; left out, the swap.
+            destination: backend key that they shall name; left out, it migrates in place.
             listener: called with each event.
             options: fields of :class:`migrate_storage.jobs.run.options.RunOptions`.
         """
@@ -179,9 +179,9 @@ class Migration(Job[RunPasses]):
         preflight, expected = session.preflight, session.row_counts.expected
         return JobDescription(
             run=session.run, source=preflight.route.source.key, destination=preflight.route.destination.key,
-            way=preflight.route.way, reason=preflight.route.reason, dry_run=options.dry_run, resumed=session.resumed,
+            strategy=preflight.route.strategy, reason=preflight.route.reason, dry_run=options.dry_run, resumed=session.resumed,
             rows=min(expected, options.limit or expected, options.sample if facts.takes_sample else expected),
-            notes=(*preflight.notes, *preflight.not_carried),
+            notes=(*preflight.notes, *preflight.not_preserved),
         )  # fmt: skip
 
     def work(self, facts: RunPasses) -> str:
@@ -189,13 +189,13 @@ class Migration(Job[RunPasses]):
         session, options, finished = facts.session, self._options, False
         try:
             state = facts.run()
-            if options.dry_run and state in ("finished", "limited"):
+            if options.dry_run and state in ("completed", "limit_reached"):
                 read = facts.rows_sampled / session.row_counts.expected if facts.rows_sampled else 1.0
                 route = session.preflight.route
                 self._estimate = estimate(route, session.journal, session.run, options, self.context, share=read)
                 if options.manifest is not None:
                     self._manifest_notes = ManifestFile(route, options).write(session.journal, session.run)
-            finished = state == "finished"
+            finished = state == "completed"
             if finished and not options.dry_run and (self.share is None or self.share.closes):
                 # At the end: what it finds must hold when the report is read, and before the run every row names the key.
                 self._census = self._reuse_census(session) or self._search(
@@ -207,22 +207,22 @@ class Migration(Job[RunPasses]):
             session.scheduler.close()
         return state
 
-    def count_rows_moved(self, facts: RunPasses) -> int:
+    def count_repointed_rows(self, facts: RunPasses) -> int:
         """Return how many rows were re-pointed so far."""
         return facts.session.scheduler.rows_repointed
 
     def complete(self, facts: RunPasses, report: Report) -> Report:
         """Add the rows that are left, the objects as the journal counts them, and what a dry run estimated."""
         session, counts = facts.session, facts.session.row_counts
-        rows_left = counts.left() if self._counts_rows_left(session.preflight.route, report.state) else None
+        rows_remaining = counts.left() if self._counts_rows_left(session.preflight.route, report.state) else None
         narrowed = self._find_narrowing()
-        if rows_left is not None and self._census is not None and not narrowed:
+        if rows_remaining is not None and self._census is not None and not narrowed:
             # A row may have been written since they were counted.
-            rows_left = max(rows_left, self._census.known(report.source))
+            rows_remaining = max(rows_remaining, self._census.known(report.source))
         return replace(
-            self._count_objects(session, report), rows_left=rows_left, rows_filtered=facts.rows_excluded,
-            rows_known=counts.lost(session.known_losses) if rows_left and session.known_losses else 0,
-            not_carried=(*session.preflight.not_carried, *self._note_not_preserved()), notes=(*session.preflight.notes, *self._manifest_notes), estimate=self._estimate,
+            self._count_objects(session, report), rows_remaining=rows_remaining, rows_excluded=facts.rows_excluded,
+            rows_known_missing=counts.lost(session.known_losses) if rows_remaining and session.known_losses else 0,
+            not_preserved=(*session.preflight.not_preserved, *self._note_not_preserved()), notes=(*session.preflight.notes, *self._manifest_notes), estimate=self._estimate,
             sample=(facts.rows_sampled, counts.expected) if facts.rows_sampled else None,
             elsewhere=tuple(map(str, self._application.elsewhere)),
             hidden_rows=tuple(dict.fromkeys(rows.column.table for rows in session.preflight.rows if rows.hides_rows)),
@@ -311,7 +311,7 @@ class Migration(Job[RunPasses]):
 
         return ShardedJob(
             lease="engine", seconds=options.lease_ttl, plan=digest, limits=self.pace, ends=True,
-            line=partial(self.new_record, source=plan.source.key, destination=plan.destination.key, way=plan.way),
+            line=partial(self.new_record, source=plan.source.key, destination=plan.destination.key, strategy=plan.strategy),
             cut=partial(cut_rows, preflight.rows),
             before=partial(recover_intents, journal, database, self._application.columns),
         )  # fmt: skip
@@ -340,11 +340,11 @@ class Migration(Job[RunPasses]):
         """Report an outcome; a missing object is known as such only where each row that names it is marked."""
         if outcome.kind is not OutcomeKind.MISSING:
             self._losses.pop(outcome.source, None)
-            if outcome.kind.done and outcome.reason and len(self._not_preserved) < LISTED:
+            if outcome.kind.done and outcome.reason and len(self._not_preserved) < MAX_PROBLEMS:
                 self._not_preserved[outcome.source] = outcome.reason
         elif losses:
             known, before = losses.mark_known(outcome), self._losses.get(outcome.source, True)
-            all_marked = self._losses[outcome.source] = known.kind is OutcomeKind.KNOWN and before
+            all_marked = self._losses[outcome.source] = known.kind is OutcomeKind.KNOWN_MISSING and before
             outcome = known if all_marked else outcome
         self.context.stats.add_outcome(outcome)
 
@@ -360,13 +360,13 @@ class Migration(Job[RunPasses]):
         shard = self.share.number if self.share is not None else None
         # A run may have failed because of the journal's database.
         with suppress(*((RunError,) if report.state == "failed" else ())):
-            counts, evidence = count_journaled(session.journal, session.run, sum(self._losses.values()), shard)
-            return replace(report, counts=counts, evidence=evidence)
+            counts, proofs = count_journaled(session.journal, session.run, sum(self._losses.values()), shard)
+            return replace(report, counts=counts, verified_by=proofs)
         return report
 
     def _counts_rows_left(self, plan: MigrationPlan, state: str) -> bool:
         """Whether the number of rows that still name the source means anything."""
-        if self._options.dry_run or state == "failed" or plan.way in (Way.SWAP, Way.TAKE_OVER):
+        if self._options.dry_run or state == "failed" or plan.strategy in (Strategy.IN_PLACE, Strategy.MIRROR):
             return False
         return self.share is None or self.share.closes
 

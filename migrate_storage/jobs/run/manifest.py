@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import Note, OutcomeKind, Place, Severity
+from migrate_storage.core.proofs import DRY_RUN
 from migrate_storage.core.text import amount, size
 from migrate_storage.engine.plan import MigrationPlan
 from migrate_storage.jobs.run.options import RunOptions
@@ -149,5 +150,5 @@ class ManifestFile:
 
 
 def _copied(journal: Journal, run: str) -> Iterator[ObjectRecord]:
-    for batch in journal.objects.of_run(run, outcomes=(OutcomeKind.REWRITTEN, OutcomeKind.COPIED), size=2000):
-        yield from (record for record in batch if record.evidence == "dry run")
+    for batch in journal.objects.of_run(run, outcomes=(OutcomeKind.REPOINTED, OutcomeKind.COPIED), size=2000):
+        yield from (record for record in batch if record.evidence == DRY_RUN)

@@ -25,7 +25,7 @@ class RunOptions(CensusOptions):
 
     #: Backend key that rows name now.
     source: str
-    #: Backend key that rows shall name; ``None`` is the swap: the translation of ``source`` under the same key.
+    #: Backend key that rows shall name; ``None`` migrates in place: the translation of ``source`` under the same key.
     destination: str | None = None
     #: ``table.column`` names to which the run is narrowed; empty means every StoredObject column.
     columns: tuple[str, ...] = ()
@@ -126,7 +126,7 @@ class RunOptions(CensusOptions):
         if not self.recheck:
             return
         if self.destination is None:
-            raise ConfigurationError("--recheck looks at copies, and a swap makes none: say --to KEY")
+            raise ConfigurationError("--recheck looks at copies, and an in-place run makes none: say --to KEY")
         given = {
             "--dry-run": self.dry_run, "--copy-only": self.copy_only, "--keep-rows": self.keep_rows,
             "--where": self.where, "--limit": self.limit,

@@ -6,7 +6,8 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from migrate_storage.core.model import OutcomeKind, Way
+from migrate_storage.core.model import OutcomeKind, Strategy
+from migrate_storage.core.proofs import SAME_OBJECT_LISTING
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import Row
 from migrate_storage.engine.rekey.batched import BatchedRekey
@@ -20,7 +21,6 @@ from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.jobs.run.recheck import CopyRecheck
 from migrate_storage.jobs.run.row_counts import concerned
 from migrate_storage.jobs.run.session import RunSession
-from migrate_storage.journal import SAME_PLACE_LISTED
 
 __all__ = ("RunPasses",)
 
@@ -79,13 +79,13 @@ class RunPasses:
         """Make the passes, and recheck what earlier runs copied if that is asked for.
 
         Returns:
-            ``finished``, ``stopped`` or ``limited``.
+            ``completed``, ``interrupted`` or ``limit_reached``.
 
         Raises:
             RunError: nothing works any more.
         """
         state = self._make_passes()
-        if state != "finished" or not self._options.recheck:
+        if state != "completed" or not self._options.recheck:
             return state
         self._begin_pass()
         recheck = CopyRecheck(self.session, self._context, self._options.batch_size, self._is_over)
@@ -93,13 +93,13 @@ class RunPasses:
         recheck.run()
         if recheck.counts["copied_again"] and not self._settle():
             recheck_sources(self.session, self._context)
-        return "stopped" if self._context.stop.is_set() else "limited" if self._limits.spent else "finished"
+        return "interrupted" if self._context.stop.is_set() else "limit_reached" if self._limits.spent else "completed"
 
     def _make_passes(self) -> str:
         """Make passes until one finds nothing new, recheck the sources, and make a last pass.
 
         Returns:
-            ``finished``, ``stopped`` or ``limited``.
+            ``completed``, ``interrupted`` or ``limit_reached``.
 
         Raises:
             RunError: nothing works any more.
@@ -112,20 +112,20 @@ class RunPasses:
             before, outcomes.first_pass = outcomes.new_outcomes, number == 1
             rows_allowed = self._make_pass(rows_allowed)
             if stop.is_set():
-                return "stopped"
+                return "interrupted"
             if rows_allowed == 0 or self._limits.spent:
-                return "limited" if self._rows_remain() else "finished"
+                return "limit_reached" if self._rows_remain() else "completed"
             again = self._share is not None and self._share.again
             if options.dry_run or (number == 1 and not again and self.session.row_counts.nothing_names()):
-                return "finished"
+                return "completed"
             if outcomes.new_outcomes > before and number < MAX_PASSES:
                 rechecked = False
             elif rechecked or number > MAX_PASSES:
-                return "finished"
+                return "completed"
             else:
                 if self._settle():
-                    return "stopped"
-                if self._plan.way is not Way.SWAP:
+                    return "interrupted"
+                if self._plan.strategy is not Strategy.IN_PLACE:
                     recheck_sources(
                         self.session, self._context, self._share.number if self._share is not None else None
                     )
@@ -157,7 +157,7 @@ class RunPasses:
         def report(objects: int, rows: int) -> None:
             self._scheduler.rows_repointed += rows
             self._scheduler.mark_written()
-            stats.add_outcomes(OutcomeKind.REWRITTEN, SAME_PLACE_LISTED, objects=objects, rows=rows)
+            stats.add_outcomes(OutcomeKind.REPOINTED, SAME_OBJECT_LISTING, objects=objects, rows=rows)
 
         listing = PrefixListing(self._plan, rule, self._context.retry, expected, go_on)
         fitting = [rows for rows in session.preflight.rows if rows.has_unique_key]

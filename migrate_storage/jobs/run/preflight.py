@@ -15,7 +15,7 @@ from migrate_storage.application.columns import select_columns
 from migrate_storage.backend import ObstoreBackend
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.filters import Filters
-from migrate_storage.core.model import Capabilities, Note, Place, Severity, Way
+from migrate_storage.core.model import Capabilities, Note, Place, Severity, Strategy
 from migrate_storage.core.parallel import SideBySide
 from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
@@ -68,7 +68,7 @@ class RunPreflight:
     rule: RekeyRule | None = None
     notes: tuple[Note, ...]
     #: What copies do not preserve, by the kind of the source.
-    not_carried: tuple[Note, ...]
+    not_preserved: tuple[Note, ...]
 
 
 def examine(
@@ -99,7 +99,7 @@ def examine(
         FileColumn(database, column, where=options.where)
         for column in select_columns(application.columns, options.columns)
     )
-    # A dry run and a swap change no row.
+    # A dry run and an in-place run change no row.
     changes_rows = options.destination is not None and not (options.keep_rows or options.copy_only)
     if options.dry_run:
         check_rows(rows, update=False)
@@ -125,10 +125,10 @@ def examine(
         swap = ResolvedBackend(_translated(source), pace=pace)
         proof = _prove_swap(source, swap, filenames, retry, dry_run=options.dry_run)
         route = replace(choose_strategy(source, None, swap=swap, proof=proof), filters=filters)
-        return RunPreflight(route=route, rows=rows, capabilities=Capabilities(), notes=tuple(notes), not_carried=())
+        return RunPreflight(route=route, rows=rows, capabilities=Capabilities(), notes=tuple(notes), not_preserved=())
     if options.destination == options.source:
         raise ConfigurationError(
-            f"--from and --to are both {options.source!r}: leave --to out for the swap, or name another key"
+            f"--from and --to are both {options.source!r}: leave --to out to migrate in place, or name another key"
         )
     destination = ResolvedBackend(
         find_backend(application.backends, options.destination), pace=pace,
@@ -146,7 +146,7 @@ def examine(
     stores = _examine_stores(source, destination, samples, filenames, options, filters, retry)
     return RunPreflight(
         route=stores.route, rows=rows, capabilities=stores.capabilities, sights=stores.sights,
-        rule=stores.rule, notes=(*notes, *stores.notes), not_carried=_note_not_preserved(source),
+        rule=stores.rule, notes=(*notes, *stores.notes), not_preserved=_note_not_preserved(source),
     )  # fmt: skip
 
 
@@ -188,7 +188,7 @@ def _examine_stores(
             route = choose_strategy(source, destination, swap=None, keep_rows=options.keep_rows, proof=proof)
             route = replace(route, filters=filters, encode=options.invalid_keys == "encode")
             check_manifest(route, options)
-            if not writes or (route.by_objects and route.way is Way.REKEY):
+            if not writes or (route.by_objects and route.strategy is Strategy.REKEY):
                 check_absent(destination, retry)
                 return _Stores(route=route, capabilities=Capabilities())
             capabilities, notes = try_destination(destination, retry)
@@ -205,7 +205,9 @@ def _examine_stores(
     walked = capabilities.listing or destination.root.service == "file"
     rule = find_prefix_rule(route, filenames) if walked else None
     if route.shared:
-        moving = [each for each in samples if route.way is not Way.REKEY or each.root != destination.root.root]
+        moving = [
+            each for each in samples if route.strategy is not Strategy.REKEY or each.root != destination.root.root
+        ]
         copiers, copy_notes = probe_server_side_copy(source, destination, moving, capabilities, retry)
         route = replace(route, copiers=copiers)
     return replace(stores, route=route, rule=rule, notes=(*stores.notes, *copy_notes))
@@ -223,7 +225,7 @@ def check(application: Application, options: RunOptions) -> tuple[Note, ...]:
     with connected(application, options.journal, options.journal_schema) as (database, journal):
         facts = examine(application, options, database, journal, Retry(options.max_attempts, threading.Event()))
     route, can = facts.route, facts.capabilities
-    way = Note(severity=Severity.INFO, code="way", subject=route.way, message=route.reason)
+    strategy = Note(severity=Severity.INFO, code="strategy", subject=route.strategy, message=route.reason)
     able = (
         ("refuses to replace an object when asked", can.create_only),
         ("its ETag is the MD5 of the bytes", can.etag_is_md5),
@@ -234,7 +236,7 @@ def check(application: Application, options: RunOptions) -> tuple[Note, ...]:
     notes = [probed(message=f"{what}: {'yes' if yes else 'no'}") for what, yes in able]
     if options.destination is None or options.dry_run:
         notes = []
-    return (way, *notes, *facts.notes, *facts.not_carried)
+    return (strategy, *notes, *facts.notes, *facts.not_preserved)
 
 
 def _translated(source: ResolvedBackend) -> ObstoreBackend:
@@ -245,7 +247,7 @@ def _translated(source: ResolvedBackend) -> ObstoreBackend:
         return ObstoreBackend(source.key, config) if config is not None and store_url(config) else translated
     except ConfigurationError as error:
         raise ConfigurationError(
-            f"{source.key!r} has no obstore counterpart, so that it cannot be swapped: {error}; name a destination with --to"
+            f"{source.key!r} has no obstore counterpart, so that it cannot be migrated in place: {error}; name a destination with --to"
         ) from error
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from migrate_storage.core.errors import KeyRefusedError
 from migrate_storage.core.model import Location, ObjectMeta, Outcome, OutcomeKind, RowRef, Slot
+from migrate_storage.core.proofs import JOURNAL
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, Row, parse_slots
 from migrate_storage.engine.in_flight import PendingRow, Pointing
@@ -151,7 +152,9 @@ class CopyRecheck:
         self._session.scheduler.finish()
         renewed = self._journal.objects.find([each.record.id for each in again])
         done = [
-            record for record in renewed.values() if record.run == self._session.run and record.outcome == "rewritten"
+            record
+            for record in renewed.values()
+            if record.run == self._session.run and record.outcome == OutcomeKind.REPOINTED
         ]
         self.counts["copied_again"] += len(done)
         for each, finding in zip(named, findings, strict=True):
@@ -216,7 +219,7 @@ class CopyRecheck:
             if recorded or purged:
                 return _Finding(intact=copy if recorded else None, source_gone=not purged)
             reason = f"its copy {there} was replaced since it was verified (by the application, perhaps), and the source is gone: it is left"
-            return _Finding(kind=OutcomeKind.CHANGED, reason=reason, source_gone=True)
+            return _Finding(kind=OutcomeKind.MODIFIED, reason=reason, source_gone=True)
         if recorded and consistent_with(record.source_evidence, here.evidence):
             return _Finding(intact=copy)
         # The copier compares both again, and replaces only the copy that the journal knows.
@@ -228,7 +231,7 @@ class CopyRecheck:
     def _repair_rows(self, named: _NamedCopy, copy: ObjectMeta) -> None:
         """Collect the rows that have another size or ETag than the copy that they name."""
         record = named.record
-        verified = Verified(source=copy, destination=copy, evidence="journal", sha256=record.sha256)
+        verified = Verified(source=copy, destination=copy, evidence=JOURNAL, sha256=record.sha256)
         for pointing in named.pointings:
             wrong = [slot for slot in pointing.slots if _is_wrong(slot, verified)]
             if wrong:
@@ -255,7 +258,7 @@ class CopyRecheck:
         """Record and report a copy that needs a person; its evidence stays in the journal."""
         known = self._session.known_losses
         if kind is OutcomeKind.MISSING and refs and all(known.is_known(ref, record.destination) for ref in refs):
-            kind = OutcomeKind.KNOWN
+            kind = OutcomeKind.KNOWN_MISSING
         changed = replace(record, run=self._session.run, outcome=kind, reason=reason)
         self._session.recorder.record_results(changed)
         self._context.stats.add_outcome(

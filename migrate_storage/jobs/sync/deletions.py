@@ -81,7 +81,7 @@ class ExtraneousDeleter:
                 self._retry.call(self._destination.resolve(pair.key).delete)
         except (StoreRequestError, KeyRefusedError) as error:
             return self.outcome(pair, OutcomeKind.FAILED, f"it was not deleted: {error}")
-        return self.outcome(pair, OutcomeKind.SKIPPED if reason else OutcomeKind.PURGED, reason)
+        return self.outcome(pair, OutcomeKind.UNCHANGED if reason else OutcomeKind.DELETED, reason)
 
     def outcome(self, pair: Pair, kind: OutcomeKind, reason: str = "") -> Outcome:
         """The outcome of a pair."""

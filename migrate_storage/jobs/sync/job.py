@@ -14,7 +14,7 @@ from typing import Any
 from migrate_storage.application.application import Application
 from migrate_storage.core.errors import ConfigurationError, RunError
 from migrate_storage.core.events import Listener, silent
-from migrate_storage.core.model import OutcomeKind, Way
+from migrate_storage.core.model import OutcomeKind, Strategy
 from migrate_storage.cutover.resolved import sides_of
 from migrate_storage.database.connection import Database
 from migrate_storage.database.load_monitor import LoadMonitor
@@ -38,7 +38,7 @@ from migrate_storage.reporting import Report
 from migrate_storage.stores.listing import IncompleteError
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 
-__all__ = ("Sync",)
+__all__ = ("SyncJob",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class _Facts:
     exclude_runs: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
-class Sync(Job[_Facts]):
+class SyncJob(Job[_Facts]):
     """One sync of two stores.
 
     Args:
@@ -170,7 +170,7 @@ class Sync(Job[_Facts]):
         """See :meth:`Job.describe`."""
         by = self._options.by or "size, then digest or time"
         return JobDescription(
-            run=facts.run, source=self._source.key, destination=self._destination.key, way=Way.TAKE_OVER,
+            run=facts.run, source=self._source.key, destination=self._destination.key, strategy=Strategy.MIRROR,
             reason=f"compared by {by}{', extra ones deleted' if self._options.delete else ''}",
             dry_run=self._options.dry_run, resumed=facts.resumed, notes=facts.preflight.notes,
         )  # fmt: skip
@@ -184,22 +184,22 @@ class Sync(Job[_Facts]):
                 number = self.begin_pass()
                 context.stats.send(reconciler.run_pass(quiet=number > 1, exclude_runs=facts.exclude_runs))
                 if context.stop.is_set():
-                    return "stopped"
+                    return "interrupted"
                 if self.run_limits.spent:
-                    return "limited"
+                    return "limit_reached"
                 if self._options.watch is None:
-                    return "finished"
+                    return "completed"
                 if context.stop.wait(self._options.watch):
-                    return "stopped"
+                    return "interrupted"
         except IncompleteError as failure:
             raise RunError(f"{failure}; nothing was deleted: run the same command again to go on") from failure
 
     def next_command(self, report: Report) -> str:
         """See :meth:`Job.next_command`."""
-        acts = any(report.counts.get(kind) for kind in (OutcomeKind.COPIED, OutcomeKind.PURGED))
+        acts = any(report.counts.get(kind) for kind in (OutcomeKind.COPIED, OutcomeKind.DELETED))
         if report.state == "planned" and not acts:
             return ""
-        command = "check" if report.state == "finished" and not self._options.dry_run else "sync"
+        command = "check" if report.state == "completed" and not self._options.dry_run else "sync"
         return f"migrate-storage {command} {self._source.key} {self._destination.key}"
 
     def _make_reconciler(self, facts: _Facts) -> Reconciler:
@@ -233,10 +233,10 @@ class Sync(Job[_Facts]):
         )  # fmt: skip
         return ShardedJob(
             lease=self._lease, seconds=options.lease_ttl, plan=plan, limits=self.pace, cut=uncut, ends=False,
-            line=partial(self.new_record, source=self._source.key, destination=self._destination.key, way=Way.TAKE_OVER),
+            line=partial(self.new_record, source=self._source.key, destination=self._destination.key, strategy=Strategy.MIRROR),
         )  # fmt: skip
 
     def _continues_earlier(self, journal: Journal) -> bool:
         """Whether the last sync of the same two stores did not finish."""
         runs = journal.runs.between("sync", self._source.key, self._destination.key)
-        return bool(runs) and runs[0].state != "finished"
+        return bool(runs) and runs[0].state != "completed"

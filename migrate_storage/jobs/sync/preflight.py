@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from migrate_storage.core.errors import ConfigurationError
-from migrate_storage.core.model import Capabilities, Note, Place, Way
+from migrate_storage.core.model import Capabilities, Note, Place, Strategy
 from migrate_storage.engine.compare import nested
 from migrate_storage.engine.place_proof import prove_places
 from migrate_storage.engine.plan import MigrationPlan
@@ -66,7 +66,12 @@ def between(source: ResolvedBackend, destination: ResolvedBackend, retry: Retry,
         )
         notes += found
     route = MigrationPlan(
-        source=source, destination=destination, way=Way.TAKE_OVER, reason="a sync", shared=shared, copiers=copiers
+        source=source,
+        destination=destination,
+        strategy=Strategy.MIRROR,
+        reason="a sync",
+        shared=shared,
+        copiers=copiers,
     )
     return SyncPreflight(route=route, capabilities=capabilities, notes=tuple(notes))
 

@@ -12,9 +12,10 @@ from functools import partial
 
 from migrate_storage.application.application import Application
 from migrate_storage.core.errors import KeyRefusedError, RunError, StoppedError
-from migrate_storage.core.events import Behind, Listed, Noted
+from migrate_storage.core.events import DiagnosticRaised, SourceListed, SyncLag
 from migrate_storage.core.model import Location, Note, ObjectMeta, Outcome, OutcomeKind, Severity
 from migrate_storage.core.parallel import parallel_unordered
+from migrate_storage.core.proofs import SIZE_AND_TIME
 from migrate_storage.core.text import amount
 from migrate_storage.cutover.resolved import sides_of
 from migrate_storage.database.connection import Database
@@ -62,7 +63,7 @@ class _Pass:
     def count(self, pair: Pair, outcome: Outcome) -> None:
         """Count how a pair ended."""
         self.failed += not outcome.kind.done
-        self.reconciled += outcome.kind is not OutcomeKind.SKIPPED
+        self.reconciled += outcome.kind is not OutcomeKind.UNCHANGED
         if outcome.kind is OutcomeKind.COPIED and pair.source is not None:
             self.bytes += pair.source.size
             if pair.source.last_modified is not None:
@@ -99,7 +100,7 @@ class Reconciler:
         self._retry, self._stats, self._breaker = context.retry, context.stats, CircuitBreaker()
         sides = (route.source, route.destination)
         source, self._other = (Listing.of_backend(side, context.retry, context.note_fallback) for side in sides)
-        self._listed = replace(source, on_end=lambda count: context.stats.send(Listed(objects=count)))
+        self._listed = replace(source, on_end=lambda count: context.stats.send(SourceListed(objects=count)))
         self._deleter = ExtraneousDeleter(
             *sides, context.retry, min_age=options.min_age, dry_run=options.dry_run, backup=backup
         )
@@ -107,7 +108,7 @@ class Reconciler:
 
     def run_pass(
         self, *, quiet: bool, exclude_runs: Callable[[], AbstractContextManager[object]] = nullcontext
-    ) -> Behind:
+    ) -> SyncLag:
         """Make one pass.
 
         Args:
@@ -130,7 +131,7 @@ class Reconciler:
             self._process(self._reconcile, self._without_named(seen.deferred, named, self._outcome_of_named), seen)
             self._delete_extraneous(seen, named, exclude_runs)
             seconds = max(0.0, seen.began - seen.oldest)
-            return Behind(objects=seen.reconciled, bytes=seen.bytes, seconds=seconds)
+            return SyncLag(objects=seen.reconciled, bytes=seen.bytes, seconds=seconds)
 
     def _plan(self, pairs: Iterable[Pair], seen: _Pass) -> Iterator[Pair]:
         """Yield the pairs that must be copied, or read to compare them."""
@@ -152,7 +153,7 @@ class Reconciler:
             compared = self._compare_listed(pair)
             if compared is not None and compared.relation is Relation.MATCHED:
                 if not seen.quiet:
-                    self._stats.add_outcome(self._outcome(pair, OutcomeKind.SKIPPED, evidence=compared.evidence))
+                    self._stats.add_outcome(self._outcome(pair, OutcomeKind.UNCHANGED, evidence=compared.evidence))
             elif self._rows is not None and pair.destination is not None:
                 seen.deferred.add(pair)
             else:
@@ -179,7 +180,7 @@ class Reconciler:
         ):
             return None  # A time from the future does not show which side was written later.
         relation = Relation.DIFFERENT if _newer(held.last_modified, found.last_modified) else Relation.MATCHED
-        return replace(compared, relation=relation, evidence="size and time")
+        return replace(compared, relation=relation, evidence=SIZE_AND_TIME)
 
     def _compare_bytes(self, pair: Pair) -> Compared:
         return judge_at(pair, self._route.source, self._route.destination, By.CHECKSUM, self._retry)
@@ -193,7 +194,7 @@ class Reconciler:
                 seen.incomplete = True
                 continue
             seen.count(pair, outcome)
-            if not (outcome.kind is OutcomeKind.SKIPPED and seen.quiet):
+            if not (outcome.kind is OutcomeKind.UNCHANGED and seen.quiet):
                 self._stats.add_outcome(outcome)
         if seen.incomplete:
             raise StoppedError("not all was begun")
@@ -216,7 +217,7 @@ class Reconciler:
         for _ in range(MAX_RECONCILE_ATTEMPTS):
             compared = self._compare_listed(pair) or self._compare_bytes(pair)
             if compared.relation is Relation.MATCHED:
-                return self._outcome(pair, OutcomeKind.SKIPPED, evidence=compared.evidence)
+                return self._outcome(pair, OutcomeKind.UNCHANGED, evidence=compared.evidence)
             if compared.relation is Relation.ERROR:
                 return self._outcome(pair, OutcomeKind.FAILED, compared.evidence)
             if self._backup is not None and not self._options.dry_run and (reason := self._backup.save(pair)):
@@ -225,7 +226,7 @@ class Reconciler:
             self._breaker.record(Failure(result.failure, result.reason) if result.failure is not None else None)
             if result.left is not None:
                 self._delete_own_copy(pair.key, result.left)
-            if result.kind is not OutcomeKind.OCCUPIED:
+            if result.kind is not OutcomeKind.DESTINATION_EXISTS:
                 return self._outcome_of_copy(pair, result, time.monotonic() - began)
             try:
                 again = self._stat_both(pair.key)
@@ -235,7 +236,7 @@ class Reconciler:
                 break
             pair = again
         reason = "its destination was written again and again while it was copied: theirs stands"
-        return self._outcome(pair, OutcomeKind.CHANGED, reason)
+        return self._outcome(pair, OutcomeKind.MODIFIED, reason)
 
     def _task_for(self, pair: Pair) -> CopyTask:
         """Return the copy task of one key."""
@@ -268,7 +269,7 @@ class Reconciler:
             return self._outcome_of_missing(pair)
         if verified is None:
             return self._outcome(pair, result.kind, result.reason)
-        kind = OutcomeKind.COPIED if result.copied else OutcomeKind.SKIPPED
+        kind = OutcomeKind.COPIED if result.copied else OutcomeKind.UNCHANGED
         outcome = self._outcome(pair, kind, evidence=verified.evidence)
         return replace(outcome, size=verified.source.size, seconds=seconds)
 
@@ -281,11 +282,11 @@ class Reconciler:
             return self._outcome(pair, OutcomeKind.FAILED, str(error))
         if reason:
             return self._outcome(pair, OutcomeKind.FAILED, reason)
-        return self._outcome(pair, OutcomeKind.SKIPPED, "the source holds it no more")
+        return self._outcome(pair, OutcomeKind.UNCHANGED, "the source holds it no more")
 
     def _outcome(self, pair: Pair, kind: OutcomeKind, reason: str = "", *, evidence: str = "") -> Outcome:
         return Outcome(
-            kind=kind, source=Location(self._route.source.key, pair.key), reason=reason, evidence=evidence,
+            kind=kind, source=Location(self._route.source.key, pair.key), reason=reason, verified_by=evidence,
             destination=Location(self._route.destination.key, pair.key), size=pair.source.size if pair.source is not None else None,
         )  # fmt: skip
 
@@ -318,9 +319,9 @@ class Reconciler:
         if self._compare_listed(pair) is None:
             compared = self._compare_bytes(pair)
             if compared.relation is Relation.MATCHED:
-                return self._outcome(pair, OutcomeKind.SKIPPED, evidence=compared.evidence)
+                return self._outcome(pair, OutcomeKind.UNCHANGED, evidence=compared.evidence)
         reason = "it differs, and a row names it there: what the application may have written is not replaced"
-        return self._outcome(pair, OutcomeKind.OCCUPIED, reason)
+        return self._outcome(pair, OutcomeKind.DESTINATION_EXISTS, reason)
 
     def _delete_extraneous(
         self, seen: _Pass, named: ReferencedPlaces | None, exclude_runs: Callable[[], AbstractContextManager[object]]
@@ -331,7 +332,7 @@ class Reconciler:
         if seen.failed:
             message = f"{amount(seen.failed, 'object')} could not be brought level, so nothing was deleted"
             note = Note(severity=Severity.WARNING, code="sync.kept", message=message, todo="mend that, and sync again")
-            self._stats.send(Noted(note=note))
+            self._stats.send(DiagnosticRaised(note=note))
             return
         most = self._options.most_deleted(seen.at_destination)
         if count > most:
@@ -339,7 +340,7 @@ class Reconciler:
                 f"{count} of the destination's {seen.at_destination} objects would be deleted, --max-delete {self._options.max_delete} "
                 f"allows {most}: none was; raise it if that is right"
             )
-        kept = partial(self._deleter.outcome, kind=OutcomeKind.SKIPPED, reason="kept: a row names it")
+        kept = partial(self._deleter.outcome, kind=OutcomeKind.UNCHANGED, reason="kept: a row names it")
         with exclude_runs():
             self._process(self._deleter.delete, self._without_named(seen.extraneous, named, kept), seen)
 

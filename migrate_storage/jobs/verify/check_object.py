@@ -8,6 +8,15 @@ from dataclasses import dataclass
 
 from migrate_storage.core.errors import ConfigurationError, KeyRefusedError, RunError
 from migrate_storage.core.model import Location, ObjectMeta, Outcome, OutcomeKind, RowRef, Slot
+from migrate_storage.core.proofs import (
+    CONTENT_COMPARED,
+    CUTOVER,
+    JOURNAL,
+    JOURNAL_SHA256,
+    ROW_SHA256,
+    describe_proof,
+    join_proofs,
+)
 from migrate_storage.cutover.resolved import ResolvedCutover
 from migrate_storage.engine.known_losses import KnownLosses
 from migrate_storage.engine.verify import consistent_with, proven_unchanged, sha256_of
@@ -19,11 +28,11 @@ from migrate_storage.stores.find_read import FoundObject, find_read
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import CircuitBreaker, Retry, StoreRequestError
 
-__all__ = ("AuditOptions", "NamedObject", "ObjectCheck", "outcome_of_broken_row")
+__all__ = ("NamedObject", "ObjectCheck", "VerifyOptions", "outcome_of_broken_row")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AuditOptions:
+class VerifyOptions:
     """Which objects are checked, and how."""
 
     #: Only rows that name this backend key; ``None`` means all.
@@ -67,7 +76,7 @@ class ObjectCheck:
     """Checks the object of one slot, from any thread."""
 
     def __init__(
-        self, sides: dict[str, ResolvedBackend], options: AuditOptions, retry: Retry, known: KnownLosses
+        self, sides: dict[str, ResolvedBackend], options: VerifyOptions, retry: Retry, known: KnownLosses
     ) -> None:
         self._sides, self._options, self._retry, self._known = sides, options, retry, known
         self._breaker = CircuitBreaker()
@@ -79,9 +88,9 @@ class ObjectCheck:
         began, here = time.monotonic(), named.slot.location
         other = Location(self._options.compare_with or here.backend, here.path)
 
-        def outcome(kind: OutcomeKind, reason: str = "", evidence: str = "", size: int | None = None) -> Outcome:
+        def outcome(kind: OutcomeKind, reason: str = "", proof: str = "", size: int | None = None) -> Outcome:
             return Outcome(
-                kind=kind, source=here, destination=other, reason=reason, evidence=evidence, size=size,
+                kind=kind, source=here, destination=other, reason=reason, verified_by=proof, size=size,
                 refs=(named.slot.ref,), seconds=time.monotonic() - began,
             )  # fmt: skip
 
@@ -107,7 +116,7 @@ class ObjectCheck:
         if not found:
             return self._report_missing(here, outcome)
         self._known.mark_found(named.slot.ref, here)
-        result = outcome(OutcomeKind.SKIPPED)
+        result = outcome(OutcomeKind.UNCHANGED)
         # During a cutover, processes in different phases may read different objects: each of them must be right.
         for each in found:
             result = self._check_found(named, each, outcome)
@@ -118,7 +127,7 @@ class ObjectCheck:
     def _check_found(self, named: NamedObject, found: FoundObject, outcome: Callable[..., Outcome]) -> Outcome:
         size, length = named.slot.file.get("size"), found.meta.size
         if isinstance(size, int) and size != length:
-            return outcome(OutcomeKind.DIFFERS, f"the row says {size} bytes, the object has {length}", size=length)
+            return outcome(OutcomeKind.MISMATCH, f"the row says {size} bytes, the object has {length}", size=length)
         if self._options.compare_with is not None:
             # Read the object through both registrations.
             path = named.slot.location.path
@@ -132,9 +141,9 @@ class ObjectCheck:
             return self._compare_with_source(named, found, outcome)
         record, compared = named.record, named.compared
         if compared is not None and is_as_compared(compared, found.meta):
-            return outcome(OutcomeKind.SKIPPED, evidence=f"cutover: {compared.evidence}", size=length)
+            return outcome(OutcomeKind.UNCHANGED, proof=join_proofs(CUTOVER, compared.evidence or ""), size=length)
         if record is not None and consistent_with(record.destination_evidence, found.meta.evidence):
-            return outcome(OutcomeKind.SKIPPED, evidence="journal", size=length)
+            return outcome(OutcomeKind.UNCHANGED, proof=JOURNAL, size=length)
         if compared is not None and (record is None or record.updated < compared.updated):
             reason = (
                 "it was written after the cutover compared both sides: --read-content or --compare-with compares bytes"
@@ -144,7 +153,7 @@ class ObjectCheck:
             reason = "it exists, but nothing tells what it should hold: --read-content or --compare-with compares bytes"
             return outcome(OutcomeKind.UNVERIFIED, reason, size=length)
         reason = "it was replaced since it was verified (by the application, perhaps)"
-        return outcome(OutcomeKind.DIFFERS, reason, size=length)
+        return outcome(OutcomeKind.MISMATCH, reason, size=length)
 
     def _report_missing(self, here: Location, outcome: Callable[..., Outcome]) -> Outcome:
         side = self._sides[here.backend]
@@ -172,9 +181,9 @@ class ObjectCheck:
                 return compared
         checksum = named.slot.file.get("checksum")
         expected = record.sha256 if record is not None else None
-        whose = "journal's SHA-256"
+        proof = JOURNAL_SHA256
         if expected is None and isinstance(checksum, str) and checksum.startswith("sha256:"):
-            expected, whose = checksum.removeprefix("sha256:"), "row's SHA-256"
+            expected, proof = checksum.removeprefix("sha256:"), ROW_SHA256
         if expected is None:
             reason = "there is nothing to compare it with"
             if original is not None:
@@ -183,8 +192,8 @@ class ObjectCheck:
                 )
             return outcome(OutcomeKind.UNVERIFIED, reason, size=size)
         if self._sha256_of(found.at) == expected:
-            return outcome(OutcomeKind.SKIPPED, evidence=whose, size=size)
-        return outcome(OutcomeKind.DIFFERS, f"its bytes do not have the {whose}", size=size)
+            return outcome(OutcomeKind.UNCHANGED, proof=proof, size=size)
+        return outcome(OutcomeKind.MISMATCH, f"its bytes do not have {describe_proof(proof)}", size=size)
 
     def _find_original(self, named: NamedObject, found: FoundObject) -> tuple[ObjectAt | None, bool]:
         """Return the object that may have the same bytes, and whether it must have them."""
@@ -213,9 +222,9 @@ class ObjectCheck:
 
     def _compare_bytes(self, one: ObjectAt, other: ObjectAt, outcome: Callable[..., Outcome], size: int) -> Outcome:
         if self._sha256_of(one) == self._sha256_of(other):
-            return outcome(OutcomeKind.SKIPPED, evidence="both read", size=size)
+            return outcome(OutcomeKind.UNCHANGED, proof=CONTENT_COMPARED, size=size)
         reason = f"{one.store.name} and {other.store.name} hold different bytes"
-        return outcome(OutcomeKind.DIFFERS, reason, size=size)
+        return outcome(OutcomeKind.MISMATCH, reason, size=size)
 
     def _sha256_of(self, at: ObjectAt) -> str:
         return self._retry.call(lambda: sha256_of(at))

@@ -27,12 +27,12 @@ from migrate_storage.jobs.context import JobPace
 from migrate_storage.jobs.cutovers import cutovers_among
 from migrate_storage.jobs.distributed.shard import ShardedJob, ShardRun
 from migrate_storage.jobs.distributed.shards import ShardRef, cut_rows, plan_of
-from migrate_storage.jobs.verify.check_object import AuditOptions, NamedObject, ObjectCheck, outcome_of_broken_row
+from migrate_storage.jobs.verify.check_object import NamedObject, ObjectCheck, VerifyOptions, outcome_of_broken_row
 from migrate_storage.journal import Journal, ObjectRecord, ObjectState, new_run_id
 from migrate_storage.reporting import Report
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 
-__all__ = ("LEASE", "Audit")
+__all__ = ("LEASE", "VerifyJob")
 
 LEASE = 15.0
 """Seconds after which a process that died is not waited for, where several verify together."""
@@ -53,13 +53,13 @@ class _Facts:
     check: ObjectCheck
 
 
-class Audit(Job[_Facts]):
+class VerifyJob(Job[_Facts]):
     """One check of all objects that rows name. Nothing is written, the journal is only read.
 
     Args:
         application: its rows and backends.
         options: what and how.
-        listener: called with each event; every object is an ``ItemFinished``, equal ones too.
+        listener: called with each event; every object is an ``ObjectFinished``, equal ones too.
         part: which shard of the rows this one checks, where several processes share the job; ``None`` checks all.
             Then the journal is written too: the shards, and how far each is.
     """
@@ -69,7 +69,7 @@ class Audit(Job[_Facts]):
     def __init__(
         self,
         application: Application,
-        options: AuditOptions,
+        options: VerifyOptions,
         *,
         listener: Listener = silent,
         part: ShardRef | None = None,
@@ -138,8 +138,8 @@ class Audit(Job[_Facts]):
         for _, outcome in parallel_map(check, self._read_slots(facts), self._options.concurrency):
             self.context.stats.add_outcome(outcome)
             if self.context.stop.is_set():
-                return "stopped"
-        return "finished"
+                return "interrupted"
+        return "completed"
 
     def complete(self, facts: _Facts, report: Report) -> Report:
         """Add notes of cutovers, and of known losses whose objects were found."""

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from migrate_storage.core.exit_codes import EXIT_FAILED, EXIT_PROBLEMS
 from migrate_storage.core.model import Note, Outcome, OutcomeKind, Severity
+from migrate_storage.core.proofs import EXPLANATIONS, describe_proof, split_proof
 from migrate_storage.core.text import amount, duration, size, visible
 from migrate_storage.reporting.html.charts import bar, plot
 from migrate_storage.reporting.html.markup import Markup, clipped, element, joined
@@ -20,23 +21,8 @@ from migrate_storage.reporting.text import ADVICE, headline, next_steps, noun, w
 
 __all__ = ("page",)
 
-LISTED_OBJECTS_CHARS = 1_000_000
-"""Characters of HTML for the listed objects at most, so that a browser opens the page quickly."""
-
-_PROOFS = {
-    "source digest": "the source's own digest is that of the bytes that were read",
-    "local source": "the source is a disk or the memory of this machine, read once",
-    "read twice": "the source reports no digest, so it was read a second time, and gave the same bytes",
-    "by option": "the digest of the source is another one, but an option says that its ETags are none",
-    "destination digest": "the destination's own digest is that of the bytes that were written",
-    "read back": "the copy was read again, and holds the bytes that were written",
-    "both read": "both sides were there, and were read: the same bytes",
-    "same place": "both keys name the same object",
-    "listed": "a listing of its bucket told that it is there",
-    "journal": "an earlier run proved it, and neither side has changed since",
-    "dry run": "nothing was copied, so there was nothing to prove",
-}
-"""The proofs of :mod:`migrate_storage.engine.verify`, and their meaning."""
+PROBLEMS_CHARS = 1_000_000
+"""Characters of HTML for the problems at most, so that a browser opens the page quickly."""
 
 _SIGNS = {Severity.INFO: ("good", "Note"), Severity.WARNING: ("warn", "Warning"), Severity.REFUSED: ("bad", "Refused")}
 
@@ -56,13 +42,13 @@ def page(report: Report, figures: Figures, typed: Callable[[str], str] = str) ->
         section
         for section in (
             _build_next(report, typed),
-            _build_listed(report),
+            _build_problems(report),
             _build_columns(figures),
             _build_times(report, figures),
             _build_sizes(figures),
             _build_proofs(figures),
             _build_slowest(figures),
-            _build_notes("carried", "Not carried over", report.not_carried),
+            _build_notes("preserved", "Not preserved", report.not_preserved),
             _build_notes("notes", "Notes", report.notes),
         )
         if section
@@ -91,28 +77,28 @@ def _build_header(report: Report) -> Markup:
     if report.dry_run:
         mark = "A plan"
     between = report.source if report.source == report.destination else f"{report.source} → {report.destination}"
-    way = f"{report.way.value}: {report.way_reason}" if report.kind == "run" else report.way_reason
+    how = f"{report.strategy.words}: {report.strategy_reason}" if report.kind == "run" else report.strategy_reason
     when = datetime.fromtimestamp(report.started, UTC)
     done = (kind for kind in OutcomeKind if kind.done and report.counts.get(kind))
     facts = [
         *((f"{noun(report)}s {word(report, kind)}", f"{report.counts[kind]:,}") for kind in done),
-        ("to look at", f"{report.listed_total:,}"),
+        ("to look at", f"{report.problem_count:,}"),
     ]
     if report.sample:
         facts.append((f"of {report.sample[1]:,} rows, looked at as a sample", f"{report.sample[0]:,}"))
     if report.kind == "run":
-        facts.append(("rows re-pointed", f"{report.rows_moved:,}"))
-    if report.rows_left is not None:
-        facts.append((f"rows that still name {clipped(report.source, 40)}", f"{report.rows_left:,}"))
-    facts += [("moved", size(report.bytes_moved)), ("took", duration(report.seconds))]
-    if report.bytes_moved and report.seconds > 0:
-        facts.append(("on average", f"{size(report.bytes_moved / report.seconds)}/s"))
+        facts.append(("rows re-pointed", f"{report.rows_repointed:,}"))
+    if report.rows_remaining is not None:
+        facts.append((f"rows that still name {clipped(report.source, 40)}", f"{report.rows_remaining:,}"))
+    facts += [("moved", size(report.bytes_copied)), ("took", duration(report.seconds))]
+    if report.bytes_copied and report.seconds > 0:
+        facts.append(("on average", f"{size(report.bytes_copied / report.seconds)}/s"))
     return joined(
         element(
             "header",
             element("p", mark, class_="mark"),
             element("h1", headline(report)),
-            element("p", element("bdi", clipped(between)), " · ", clipped(way, 300)),
+            element("p", element("bdi", clipped(between)), " · ", clipped(how, 300)),
             element(
                 "p", f"{report.kind} ", element("code", report.run), f"{', resumed' if report.resumed else ''}, begun ",
                 element("time", f"{when:%Y-%m-%d %H:%M:%S} UTC", datetime=when.isoformat(timespec="seconds")), class_="soft",
@@ -125,39 +111,39 @@ def _build_header(report: Report) -> Markup:
 
 def _build_next(report: Report, typed: Callable[[str], str]) -> Markup:
     parts = []
-    if report.listed_total:
-        count = amount(report.listed_total, noun(report))
-        parts.append(element("p", element("a", f"{count} to look at", href="#listed"), ", below. Then:"))
+    if report.problem_count:
+        count = amount(report.problem_count, noun(report))
+        parts.append(element("p", element("a", f"{count} to look at", href="#problems"), ", below. Then:"))
     for command, purpose in next_steps(report):
         shown = element("p", f"{purpose[:1].upper()}{purpose[1:]}:") if purpose else ""
         parts.append(joined(shown, element("pre", typed(command))))
     return _build_section("next", "What to do next", *(parts or [element("p", "Nothing.")]))
 
 
-def _build_listed(report: Report) -> Markup | None:
-    if not report.listed_total:
+def _build_problems(report: Report) -> Markup | None:
+    if not report.problem_count:
         return None
-    parts, room, shown = [], LISTED_OBJECTS_CHARS, 0
+    parts, room, shown = [], PROBLEMS_CHARS, 0
     for kind in OutcomeKind:
         lines = []
-        for outcome in report.listed:
+        for outcome in report.problems:
             if outcome.kind is kind and room > 0:
-                lines.append(_build_listed_row(outcome))
+                lines.append(_build_problem(outcome))
                 room -= len(lines[-1])
         if lines:
             shown += len(lines)
-            label = f"{kind.value}: {amount(report.counts.get(kind, len(lines)), noun(report))}"
+            label = f"{kind.words}: {amount(report.counts.get(kind, len(lines)), noun(report))}"
             head = _build_head("Object", "Why", "Rows that name it")
             caption = element("caption", ADVICE[kind])
-            table = element("table", caption, head, element("tbody", *lines), class_="listed")
+            table = element("table", caption, head, element("tbody", *lines), class_="problems")
             parts.append(joined(element("h3", label), _make_scrollable(table, label)))
-    if report.listed_total > shown:
-        rest = amount(report.listed_total - shown, f"more {noun(report)}")
+    if report.problem_count > shown:
+        rest = amount(report.problem_count - shown, f"more {noun(report)}")
         parts.append(element("p", f"And {rest}; the journal holds them all, table migrate_storage_object."))
-    return _build_section("listed", f"To look at: {amount(report.listed_total, noun(report))}", *parts)
+    return _build_section("problems", f"Problems: {amount(report.problem_count, noun(report))}", *parts)
 
 
-def _build_listed_row(outcome: Outcome) -> Markup:
+def _build_problem(outcome: Outcome) -> Markup:
     place: list[str] = [element("bdi", clipped(outcome.source.path) or "(no filename)")]
     if outcome.destination.path and outcome.destination.path != outcome.source.path:
         place += [" → ", element("bdi", clipped(outcome.destination.path))]
@@ -180,7 +166,12 @@ def _build_columns(figures: Figures) -> Markup | None:
         for column, counts in sorted(figures.columns.items())
     )
     caption = element("caption", "Rows, as the journal has them; of listed objects, as far as the report names them.")
-    table = element("table", caption, _build_head("Column", *kinds, numbers=len(kinds)), element("tbody", *lines))
+    table = element(
+        "table",
+        caption,
+        _build_head("Column", *(kind.replace("_", " ") for kind in kinds), numbers=len(kinds)),
+        element("tbody", *lines),
+    )
     return _build_section("columns", "Rows by column", _make_scrollable(table, "Rows by column"))
 
 
@@ -193,9 +184,9 @@ def _build_times(report: Report, figures: Figures) -> Markup | None:
         ("bytes", "Bytes a second", [span.bytes / step for span in figures.spans], _format_rate, True),
         ("objects", "Objects a second", [span.objects / step for span in figures.spans], _format_number, False),
     ]
-    if any(span.listed for span in figures.spans):
-        listed = [float(span.listed) for span in figures.spans]
-        plots.append(("listed", "Objects to look at, when they were listed", listed, _format_count, False))
+    if any(span.problems for span in figures.spans):
+        problems = [float(span.problems) for span in figures.spans]
+        plots.append(("problems", "Problems, when they occurred", problems, _format_count, False))
     drawn = (
         element(
             "figure", element("figcaption", title), plot(name, title, values, shown=shown, ends=ends, binary=binary)
@@ -205,7 +196,7 @@ def _build_times(report: Report, figures: Figures) -> Markup | None:
     lines = (
         _build_row(
             duration(number * step),
-            *(_build_number(text) for text in (f"{span.objects:,}", size(span.bytes), f"{span.listed:,}")),
+            *(_build_number(text) for text in (f"{span.objects:,}", size(span.bytes), f"{span.problems:,}")),
         )
         for number, span in enumerate(figures.spans)
         if span.objects
@@ -245,12 +236,13 @@ def _build_sizes(figures: Figures) -> Markup | None:
 
 
 def _build_proofs(figures: Figures) -> Markup | None:
-    if not figures.evidence:
+    if not figures.verified_by:
         return None
     title = "How equality was proved"
-    shares = dict(sorted(figures.evidence.items(), key=lambda item: -item[1].objects))
-    words = dict.fromkeys(word for how in shares for word in how.split(", ") if word in _PROOFS)
-    meant = (joined(element("dt", word), element("dd", _PROOFS[word])) for word in words)
+    ordered = sorted(figures.verified_by.items(), key=lambda item: -item[1].objects)
+    tokens = dict.fromkeys(token for proof, _ in ordered for token in split_proof(proof) if token in EXPLANATIONS)
+    meant = (joined(element("dt", describe_proof(token)), element("dd", EXPLANATIONS[token])) for token in tokens)
+    shares = {describe_proof(proof): share for proof, share in ordered}
     return _build_section("proofs", title, _build_shares(title, "proof", shares), element("dl", *meant, class_="words"))
 
 
@@ -278,7 +270,7 @@ def _build_slowest(figures: Figures) -> Markup | None:
             element("bdi", clipped(outcome.source.path)),
             _build_number(duration(outcome.seconds)),
             _build_number("" if outcome.size is None else size(outcome.size)),
-            element("td", outcome.kind.value),
+            element("td", outcome.kind.words),
             class_="name",
         )
         for outcome in figures.slowest

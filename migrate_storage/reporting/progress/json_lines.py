@@ -16,23 +16,23 @@ __all__ = ("JsonLines", "describe")
 _EVENTS = {
     events.RunStarted: "run_started",
     events.PassStarted: "pass_started",
-    events.PaceChanged: "pace",
-    events.Listed: "listed",
-    events.ItemsFinished: "items",
-    events.Behind: "behind",
+    events.ThrottleChanged: "throttle",
+    events.SourceListed: "source_listed",
+    events.ObjectsFinished: "objects_finished",
+    events.SyncLag: "sync_lag",
     events.RunFinished: "run_finished",
-    events.BytesMoved: "bytes",
+    events.BytesTransferred: "bytes",
     events.CensusAdvanced: "census",
-    events.RangesAdvanced: "ranges",
+    events.ShardsProgressed: "shards",
 }
 
 
 def describe(event: events.Event) -> tuple[str, dict[str, Any]]:
     """Return the name and the fields of an event, as in docs/events.md."""
-    if isinstance(event, events.ItemFinished):
-        return "item", outcome_to_dict(event.outcome)
-    if isinstance(event, events.Noted):
-        return "note", asdict(event.note)
+    if isinstance(event, events.ObjectFinished):
+        return "object_finished", outcome_to_dict(event.outcome)
+    if isinstance(event, events.DiagnosticRaised):
+        return "diagnostic", asdict(event.note)
     return _EVENTS[type(event)], {attribute.name: getattr(event, attribute.name) for attribute in fields(event)}
 
 
@@ -50,7 +50,7 @@ class JsonLines(Periodic):
         if isinstance(event, events.RunFinished):
             self._write_progress()
         due = self._is_due()
-        periodic = events.BytesMoved | events.RangesAdvanced | events.CensusAdvanced
+        periodic = events.BytesTransferred | events.ShardsProgressed | events.CensusAdvanced
         if not isinstance(event, periodic) or (due and isinstance(event, events.CensusAdvanced)):
             self._write(*describe(event))
         if due:
@@ -69,5 +69,5 @@ class JsonLines(Periodic):
     def _write(self, event: str, values: dict[str, Any]) -> None:
         # ASCII only, so that a key cannot contain a line break or a terminal's control sequence.
         self._stream.write(json.dumps({"event": event, **values}, default=str) + "\n")
-        if event != "item":
+        if event != "object_finished":
             self._stream.flush()

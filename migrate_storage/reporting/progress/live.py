@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from migrate_storage.core.events import Behind, Event, Noted, RunStarted
+from migrate_storage.core.events import DiagnosticRaised, Event, RunStarted, SyncLag
 from migrate_storage.core.model import Severity
 from migrate_storage.core.text import amount, duration, size
 from migrate_storage.reporting.progress.plain import Shown, describe_lag, describe_note, describe_start
@@ -44,9 +44,9 @@ class LiveDisplay(Shown):
         self._state.add(event)
         if isinstance(event, RunStarted):
             self._console.print(Text(describe_start(event), style="bold"))
-        elif isinstance(event, Noted) and event.note.severity is not Severity.INFO:
+        elif isinstance(event, DiagnosticRaised) and event.note.severity is not Severity.INFO:
             self._console.print(Text(describe_note(event.note), style="yellow"))
-        elif isinstance(event, Behind):
+        elif isinstance(event, SyncLag):
             self._console.print(Text(describe_lag(event)))
 
     def __enter__(self) -> Self:
@@ -75,7 +75,7 @@ class LiveDisplay(Shown):
             f" at {size(state.bytes / state.seconds)}/s   ",
             (f"{state.failures:,} to look at", "bold red" if state.failures else "green"),
         )
-        failed = [f"{count:,} {kind.value}" for kind, count in sorted(state.kinds.items()) if not kind.done]
+        failed = [f"{count:,} {kind.words}" for kind, count in sorted(state.kinds.items()) if not kind.done]
         more = [Text("  " + ", ".join(failed), style="red")] if failed else []
         if state.slowdown:
             more.append(Text("  " + state.slowdown, style="yellow"))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import IO, Self
 
-from migrate_storage.core.events import Behind, Event, Noted, RunFinished, RunStarted
+from migrate_storage.core.events import DiagnosticRaised, Event, RunFinished, RunStarted, SyncLag
 from migrate_storage.core.model import Note, Severity
 from migrate_storage.core.text import amount, duration, size, visible
 from migrate_storage.reporting.progress.state import ProgressState
@@ -66,21 +66,21 @@ def describe_start(event: RunStarted) -> str:
     ends = event.source if event.source == event.destination else f"{event.source} -> {event.destination}"
     resumed = event.resumed and event.same_run
     earlier = " (continues earlier runs)" if event.resumed and not event.same_run else ""
-    if event.kind == "run":
+    if event.job == "run":
         what = "Plan" if event.dry_run else "Resuming run" if resumed else "Run"
         rows = "" if event.rows is None else f", {amount(event.rows, 'row')} to go"
         ends = f"{event.source} -> {event.destination}"
-        return visible(f"{what} {event.run}: {ends}{rows} ({event.way.value}: {event.reason}){earlier}")
-    if event.kind in ("verify", "orphans"):
-        doing = "Verifying" if event.kind == "verify" else "Orphans of"
+        return visible(f"{what} {event.run}: {ends}{rows} ({event.strategy.words}: {event.reason}){earlier}")
+    if event.job in ("verify", "orphans"):
+        doing = "Verifying" if event.job == "verify" else "Orphans of"
         how = "" if event.reason == _PLAIN_VERIFY else f": {event.reason}"
         return visible(f"{doing} {event.source} (run {event.run}){how}")
-    plans = event.dry_run and event.kind != "check"
+    plans = event.dry_run and event.job != "check"
     what = "Plan of a" if plans else "Resuming" if resumed else "Begun"
-    return visible(f"{what} {event.kind} {event.run}: {ends} ({event.reason}){earlier}")
+    return visible(f"{what} {event.job} {event.run}: {ends} ({event.reason}){earlier}")
 
 
-def describe_lag(event: Behind) -> str:
+def describe_lag(event: SyncLag) -> str:
     """Return the line that reports the lag of a sync."""
     if not event.objects:
         return "The destination is level with the source."
@@ -103,9 +103,9 @@ class Lines(Periodic):
         self._state.add(event)
         if isinstance(event, RunStarted):
             self._write(describe_start(event))
-        elif isinstance(event, Noted) and event.note.severity is not Severity.INFO:
+        elif isinstance(event, DiagnosticRaised) and event.note.severity is not Severity.INFO:
             self._write(describe_note(event.note))
-        elif isinstance(event, Behind):
+        elif isinstance(event, SyncLag):
             self._write(describe_lag(event))
         elif isinstance(event, RunFinished) or self._is_due():
             self._write(self._state.line())

@@ -35,35 +35,35 @@ class ProgressState:
         self._copied = 0
         #: Shards that are done, and all shards.
         self._shards: tuple[int, int] | None = None
-        self._pace: events.PaceChanged | None = None
+        self._pace: events.ThrottleChanged | None = None
         self._census: events.CensusAdvanced | None = None
 
     def add(self, event: events.Event) -> None:
         """Count one event."""
         match event:
-            case events.BytesMoved():
+            case events.BytesTransferred():
                 self.bytes += event.count
                 self._copied += event.objects
-            case events.ItemFinished(outcome=outcome):
+            case events.ObjectFinished(outcome=outcome):
                 self.objects += 1
                 self.kinds[outcome.kind] += 1
                 self.failures += not outcome.kind.done
                 # A list of files is one row, which its first file counts for.
                 self.rows += sum(not any(isinstance(part, int) and part for part in ref.path) for ref in outcome.refs)
-            case events.ItemsFinished():
+            case events.ObjectsFinished():
                 self.objects += event.objects
                 self.rows += event.rows
                 self.kinds[event.kind] += event.objects
-            case events.RangesAdvanced():
-                self.objects, self.bytes, self.failures = event.objects, event.bytes, event.listed
-                self.rows, self._shards = event.rows, (event.done, event.ranges)
+            case events.ShardsProgressed():
+                self.objects, self.bytes, self.failures = event.objects, event.bytes, event.problems
+                self.rows, self._shards = event.rows, (event.done, event.shards)
             case events.PassStarted():
                 self.passes = event.number
             case events.RunStarted():
                 self.start = event
-            case events.Listed():
+            case events.SourceListed():
                 self._listed = event.objects
-            case events.PaceChanged():
+            case events.ThrottleChanged():
                 self._pace = event
             case events.CensusAdvanced():
                 self._census = event
@@ -83,7 +83,7 @@ class ProgressState:
     @property
     def share(self) -> float | None:
         """The share that is done, from 0 to 1; ``None`` if the total is unknown."""
-        if self.state == "finished":
+        if self.state == "completed":
             return 1.0
         if self._shards is not None:
             return self._shards[0] / max(self._shards[1], 1)

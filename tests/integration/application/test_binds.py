@@ -19,11 +19,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 
 from migrate_storage.application.application import Application, load_application
 from migrate_storage.core.errors import ApplicationError, ConfigurationError
-from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
-from migrate_storage.jobs.purge.job import Purge
+from migrate_storage.jobs.orphans.job import OrphansJob, OrphansOptions
+from migrate_storage.jobs.purge.job import PurgeJob
 from migrate_storage.jobs.purge.rules import PurgeOptions
 from migrate_storage.jobs.readiness import ready_to_unregister
-from migrate_storage.jobs.run.job import Migration
+from migrate_storage.jobs.run.job import RunJob
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.reporting.text import headline
 from tests.support.engine import registrations as places
@@ -106,8 +106,8 @@ def test_a_run_speaks_for_its_database_only_and_purge_reads_both(
     application = shop.load("engine_a", **names(shop))
     assert [str(each) for each in application.columns] == ["orders.file"]
     assert "engine_b (scans.file)" in {str(each) for each in application.elsewhere if "scans" in str(each)}
-    report = Migration(application, RunOptions(source="old", destination="new", settle_time=0.0, lease_ttl=1.0)).run()
-    assert (report.exit_code, report.rows_moved) == (0, 1)
+    report = RunJob(application, RunOptions(source="old", destination="new", settle_time=0.0, lease_ttl=1.0)).run()
+    assert (report.exit_code, report.rows_repointed) == (0, 1)
     assert "of this database names 'old' any more" in headline(report)
     assert "engine_b (scans.file)" in headline(report)
     _, checks = ready_to_unregister(application, "old", soak=0.0)
@@ -115,12 +115,12 @@ def test_a_run_speaks_for_its_database_only_and_purge_reads_both(
     assert not rows.ready
     assert "scans.file" in rows.message
     visible = bool(server)  # the role of a test sees its own database only
-    purged = Purge(
+    purged = PurgeJob(
         application, PurgeOptions(older_than=0.0, yes=True, lease_ttl=1.0, visible_tables_only=visible)
     ).run()
     assert purged.exit_code == 0
     assert shop.old.get_content("a") == b"content", "a row of the other database names it"
-    orphans = Orphans(application, OrphansOptions(keys=("old",), min_age=0.0)).run()
+    orphans = OrphansJob(application, OrphansOptions(keys=("old",), min_age=0.0)).run()
     assert orphans.exit_code == 0, "it is no orphan"
 
 

@@ -61,7 +61,7 @@ def test_a_run_is_paused_retuned_and_stopped_from_another_process(project: Proje
     out, _ = run.communicate(timeout=60)
     assert run.returncode == 130
     assert "Stopped" in out
-    assert "is stopped: it cannot be controlled any more" in one_line_of(project("control", "resume", *APP))
+    assert "is interrupted: it cannot be controlled any more" in one_line_of(project("control", "resume", *APP))
     assert project.keys().get("old")
 
 

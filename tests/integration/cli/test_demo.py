@@ -67,7 +67,7 @@ def test_twice_and_then_what_it_says_to_type(tmp_path: Path) -> None:
     assert ", resumed" in second.stdout
     assert f"{FILES} files equal to the original, byte by byte; 0 different." in second.stdout
 
-    lines = second.stdout.split("\nNext\n")[1].splitlines()
+    lines = second.stdout.split("\nNext commands\n")[1].splitlines()
     assert lines[0].strip() == "cd migrate-storage-demo"
     said = [shlex.split(line, comments=True) for line in lines[1:] if line.strip()]
     ended = [typed(folder, command) for command in said]
@@ -75,7 +75,7 @@ def test_twice_and_then_what_it_says_to_type(tmp_path: Path) -> None:
     saved, planned, ran, reported, listed = (each.stdout for each in ended)
     assert "Saved late/" in saved
     assert planned.startswith("A plan, nothing was changed: 1 object to handle.")
-    assert "1 rewritten" in ran
+    assert "1 repointed" in ran
     assert reported.splitlines()[:8] == ran.splitlines()[:8]
     assert len(listed.splitlines()) == 3
     assert keys(folder) == {"new": FILES + 1}
@@ -97,7 +97,7 @@ def test_bytes_that_differ_are_seen(tmp_path: Path) -> None:
 def test_as_json(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in demo(tmp_path, "--json").stdout.splitlines()]
     assert [each["event"] for each in lines][-2:] == ["report", "compared"]
-    assert lines[-2]["counts"] == {"rewritten": FILES}
+    assert lines[-2]["counts"] == {"repointed": FILES}
     assert (lines[-1]["equal"], lines[-1]["different"], lines[-1]["at_old_key"]) == (FILES, [], 0)
 
 
@@ -110,5 +110,5 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
 
 def test_the_picture_of_the_readme_is_of_a_whole_demo() -> None:
     picture = re.sub(r"<[^>]+>", "", (ROOT / "docs/images/run.svg").read_text()).replace("&#160;", " ")
-    for part in ("migrate-storage demo", "Finished: no row names", f"{FILES} rewritten", "0 different"):
+    for part in ("migrate-storage demo", "Finished: no row names", f"{FILES} repointed", "0 different"):
         assert part in picture, part

@@ -17,13 +17,13 @@ def test_a_healthy_application_can_begin_and_nothing_is_left_behind(project: Pro
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stdout.startswith("move: ")
     assert "yes  the destination refuses to replace an object" in ended.stdout
-    assert "A run can begin.\n\nNext\n  " in ended.stdout
+    assert "A run can begin.\n\nNext command\n  " in ended.stdout
     assert ended.stdout.endswith("plan --app app --from old --to new\n")
     assert project.snapshot() == before
     assert project(*DOCTOR, "--quiet").stdout == ""
     told = [json.loads(line) for line in project(*DOCTOR, "--json").stdout.splitlines()]
-    assert [each["event"] for each in told[:3]] == ["way", "destination", "note"]
-    assert told[0]["way"] == "move"
+    assert [each["event"] for each in told[:3]] == ["strategy", "destination", "diagnostic"]
+    assert told[0]["strategy"] == "move"
     assert told[1]["create_only"] is True
 
 

@@ -22,7 +22,7 @@ def test_runs_are_listed_the_latest_first_and_found_by_the_beginning_of_their_na
     first = project(*RUN, "--limit", "2")
     second = project(*RUN)
     listed = project("runs", *APP).stdout.splitlines()
-    assert [re.split(r"\s{2,}", line)[3] for line in listed] == ["finished", "limited"]
+    assert [re.split(r"\s{2,}", line)[3] for line in listed] == ["completed", "limit_reached"]
     names = [line.split()[0] for line in listed]
     assert [json.loads(line)["id"] for line in project("runs", *APP, "--json").stdout.splitlines()] == names
     latest, earlier = project("report", *APP), project("report", names[1], *APP)
@@ -30,12 +30,12 @@ def test_runs_are_listed_the_latest_first_and_found_by_the_beginning_of_their_na
     for shown, first_time in ((latest, second), (earlier, first)):
         before, after = ([line for line in each.stdout.splitlines()[:-1] if line] for each in (first_time, shown))
         assert [line for line in after if line in before] == before, "all but the next command's flags"
-        assert f"  document.file: {2 if first_time is first else 8} re-pointed" in after
+        assert f"  document.file: {2 if first_time is first else 8} repointed" in after
     assert "no runs begin with 'zzz'" in project("report", "zzz", *APP).stderr
     status = project("status", *APP)
     assert status.stdout.startswith(f"{names[0]}  finished  old -> new (move)\n")
     assert "8 rows re-pointed" in status.stdout
-    assert json.loads(project("status", *APP, "--json").stdout)["report"]["rows_moved"] == 8
+    assert json.loads(project("status", *APP, "--json").stdout)["report"]["rows_repointed"] == 8
 
 
 def test_the_tables_are_created_shown_pruned_and_dropped(project: Project) -> None:
@@ -49,7 +49,7 @@ def test_the_tables_are_created_shown_pruned_and_dropped(project: Project) -> No
     project(*RUN)
     assert "Forgot 0 lines" in project("journal", "prune", *APP).stdout
     assert "Forgot 20 lines" in project("journal", "prune", *APP, "--older-than", "0").stdout
-    assert "10 rewritten" in project("report", *APP).stdout
+    assert "10 repointed" in project("report", *APP).stdout
     asked = project("journal", "drop", *APP)
     assert asked.returncode == 130
     assert tables(project) == before | ours
@@ -80,4 +80,4 @@ def test_the_journal_can_stand_elsewhere(project: Project) -> None:
     assert project(*RUN, *elsewhere).returncode == 0
     assert tables(project) == before
     assert project.keys() == {"new": 10}
-    assert "10 rewritten" in project("report", *APP, *elsewhere).stdout
+    assert "10 repointed" in project("report", *APP, *elsewhere).stdout

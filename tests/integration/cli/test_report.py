@@ -42,11 +42,16 @@ def test_a_page_that_cannot_be_written_is_one_line(
 
 def test_text_and_json_have_the_figures(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command]) == 1
-    assert "\n  documents.file: 38 re-pointed, 2 missing, 1 occupied, 1 failed\n" in capsys.readouterr().out
+    assert "\n  documents.file: 38 repointed, 2 missing, 1 destination exists, 1 failed\n" in capsys.readouterr().out
     assert main([*command, "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
-    assert (told["figures"]["objects"], told["listed_total"]) == (50, 5)
-    assert told["figures"]["columns"]["documents.file"] == {"re-pointed": 38, "missing": 2, "occupied": 1, "failed": 1}
+    assert (told["figures"]["objects"], told["problem_count"]) == (50, 5)
+    assert told["figures"]["columns"]["documents.file"] == {
+        "repointed": 38,
+        "missing": 2,
+        "destination_exists": 1,
+        "failed": 1,
+    }
 
 
 def test_no_color_is_honoured(
@@ -70,7 +75,7 @@ def test_566_problems_of_three_reasons_are_short_at_80_columns_and_quiet_is_less
         monkeypatch.setenv(name, value)
     assert main(command) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert "To look at (566 objects)" in lines
+    assert "Problems (566)" in lines
     assert len(lines) < 60, "three reasons, and the figures that only `report` has"
     assert [line for line in lines if len(line) > 80] == [lines[-1]], "only the next command is one line"
     assert main([*command, "--quiet"]) == 1

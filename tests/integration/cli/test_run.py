@@ -30,8 +30,8 @@ def test_a_run_moves_everything_and_a_second_one_finds_nothing_to_do(project: Pr
     ended = project(*RUN)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith("Finished: no row names 'old' any more.")
-    assert "10 rewritten" in ended.stdout
-    assert re.search(r"^Next\n  \S.*", ended.stdout, re.MULTILINE)
+    assert "10 repointed" in ended.stdout
+    assert re.search(r"^Next command\n  \S.*", ended.stdout, re.MULTILINE)
     assert "Run " in ended.stderr
     assert "100%, 10 objects" in ended.stderr
     assert project.keys() == {"new": 10}
@@ -59,11 +59,11 @@ def test_json_speaks_one_object_a_line_and_ends_with_the_report(project: Project
     ended = project(*RUN, "--json")
     events = told(ended)
     assert ended.stderr == ""
-    assert [each["event"] for each in events if each["event"] != "note"][:2] == ["run_started", "pass_started"]
-    assert sum(each["event"] == "item" for each in events) == 10
+    assert [each["event"] for each in events if each["event"] != "diagnostic"][:2] == ["run_started", "pass_started"]
+    assert sum(each["event"] == "object_finished" for each in events) == 10
     assert events[-1]["event"] == "report"
     assert events[-1]["exit_code"] == ended.returncode == 0
-    assert events[-1]["counts"] == {"rewritten": 10}
+    assert events[-1]["counts"] == {"repointed": 10}
     later = told(project("report", "--app", "app", "--json"))
     del later[0]["figures"]
     assert later[0] == {name: value for name, value in events[-1].items() if name != "event"}
@@ -221,13 +221,13 @@ def test_a_signal_stops_the_run_and_the_same_command_goes_on(
     process = project.start(*RUN, "--json", "--concurrency", "2", "--max-requests-per-second", "500")
     assert process.stdout is not None
     for line in process.stdout:
-        if json.loads(line)["event"] == "item":
+        if json.loads(line)["event"] == "object_finished":
             break
     process.send_signal(number)
     rest, err = process.communicate(timeout=60)
     assert process.returncode == code, err
     report = json.loads(rest.splitlines()[-1])
-    assert (report["event"], report["state"]) == ("report", "stopped")
+    assert (report["event"], report["state"]) == ("report", "interrupted")
     assert "Stopping" in err
     assert "Traceback" not in err
     assert 0 < project.keys()["old"] < 1510
@@ -281,7 +281,7 @@ def test_a_reader_that_leaves_early_stops_the_run_and_the_same_command_goes_on(p
     process.stderr.close()
     assert (process.wait(timeout=60), err) == (130, "")
     assert project.keys()["old"] > 0
-    assert project("status", "--app", "app").stdout.split()[1] == "stopped"
+    assert project("status", "--app", "app").stdout.split()[1] == "interrupted"
     assert project(*RUN).returncode == 0
 
 

@@ -47,9 +47,9 @@ def test_events_are_those_of_a_run(type_) -> None:
     assert lines[0]["event"] == "run_started"
     assert lines[0]["kind"] == "sync"
     assert [line["event"] for line in lines[-3:]] == ["progress", "run_finished", "report"]
-    (behind,) = (line for line in lines if line["event"] == "behind")
+    (behind,) = (line for line in lines if line["event"] == "sync_lag")
     assert (behind["objects"], behind["bytes"]) == (5, 5)
-    assert sum(line["event"] == "item" for line in lines) == 5
+    assert sum(line["event"] == "object_finished" for line in lines) == 5
 
 
 def test_check_writes_the_reports_of_rclone(type_, tmp_path: Path) -> None:
@@ -92,14 +92,14 @@ def test_bad_input_is_one_line(words: tuple[str, ...], says: str, type_) -> None
 
 def test_it_is_paused_retuned_and_stopped_from_elsewhere(type_, tmp_path: Path) -> None:
     from migrate_storage.application.endpoints import backend_at
-    from migrate_storage.jobs.sync.job import Sync
+    from migrate_storage.jobs.sync.job import SyncJob
     from migrate_storage.jobs.sync.options import SyncOptions
 
     for number in range(300):
         write(tmp_path / "a" / str(number), bytes(2000))
     url = f"sqlite:///{tmp_path / 'journal.db'}"
     ends = (backend_at(str(tmp_path / side), {}, {}, "FROM") for side in "ab")
-    job, reports = Sync(*ends, SyncOptions(journal=url, bandwidth=20_000)), []
+    job, reports = SyncJob(*ends, SyncOptions(journal=url, bandwidth=20_000)), []
     thread = threading.Thread(target=lambda: reports.append(job.run()), daemon=True)
     thread.start()
     _until(lambda: type_("status", "--journal", url).exit_code == 0 and len(files(tmp_path / "b")) > 1)

@@ -229,7 +229,7 @@ def test_a_failing_side_is_counted_timed_and_logged(sides: Sides, caplog: pytest
     with caplog.at_level(logging.INFO, "migrate_storage.cutover"):
         file = FileObject(backend=sides.backend, filename="k")
         sides.backend.save_object(file, b"1")
-    counts = {("write", first): 1, ("write", second): 1, ("failure", second): 1, ("left", first): 1}
+    counts = {("write", first): 1, ("write", second): 1, ("failure", second): 1, ("entries_left_open", first): 1}
     assert sides.backend.counters.all() == counts
     assert {key: count for key, (count, _) in sides.backend.counters.times().items()} == {
         ("write", first): 1,

@@ -52,7 +52,7 @@ def test_equal_keys_are_recorded_and_no_others(cutover: CutoverWorld) -> None:
     assert (record.size, record.source_key, record.evidence) == (
         len(cutover.world.contents[NAMES[0]]),
         "old",
-        "both read",
+        "content_compared",
     )
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from migrate_storage.core.events import Noted
+from migrate_storage.core.events import DiagnosticRaised
 from migrate_storage.core.model import OutcomeKind
+from migrate_storage.core.proofs import SERVER_SIDE_COPY
 from migrate_storage.engine import existing_objects
 from migrate_storage.engine.probe import SCRATCH
-from migrate_storage.engine.server_side_copy import EVIDENCE
-from migrate_storage.jobs.revert.job import Revert, RevertOptions
+from migrate_storage.jobs.revert.job import RevertJob, RevertOptions
 from tests.support.copy_shim import Answer, CopyShim, copy_shim
 from tests.support.engine import registrations as places
 from tests.support.engine.world import World
@@ -38,7 +38,7 @@ class Site:
 
     def check(self, report: Any) -> None:
         """Check the report, each row, and each object of the destination."""
-        assert report.counts == {OutcomeKind.REWRITTEN: 5, OutcomeKind.OCCUPIED: 1}, report
+        assert report.counts == {OutcomeKind.REPOINTED: 5, OutcomeKind.DESTINATION_EXISTS: 1}, report
         objects = self.server.client.list_objects_v2(Bucket=self.bucket)["Contents"]
         held = {
             each["Key"]: self.server.client.get_object(Bucket=self.bucket, Key=each["Key"])["Body"].read()
@@ -50,7 +50,9 @@ class Site:
     @property
     def contradictions(self) -> int:
         """How often it was said that a condition is given up."""
-        return sum(isinstance(event, Noted) and event.note.code == CONTRADICTED for event in self.world.events)
+        return sum(
+            isinstance(event, DiagnosticRaised) and event.note.code == CONTRADICTED for event in self.world.events
+        )
 
 
 @pytest.fixture
@@ -84,7 +86,7 @@ def test_a_copy_by_the_service(answer: Answer, shim: CopyShim, moto_s3: S3Server
     once = answer in (Answer.CONFLICT, Answer.RACE)
     # The first object that is refused is the last one that the service is asked for, those under way besides.
     assert site.contradictions == once
-    assert (EVIDENCE in report.evidence) is (answer is Answer.HONOURED)
+    assert (SERVER_SIDE_COPY in report.verified_by) is (answer is Answer.HONOURED)
 
 
 @pytest.mark.parametrize("answer", [Answer.REFUSED, Answer.NOT_IMPLEMENTED, Answer.BAD_REQUEST])
@@ -107,7 +109,7 @@ def test_an_undo(answer: Answer, shim: CopyShim, moto_s3: S3Server, sqlite_url: 
     site.world.run()
     moto_s3.client.delete_object(Bucket=site.source, Key="docs/3/d3.bin")
     shim.put = shim.copy = answer
-    report = Revert(site.world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05)).run()
+    report = RevertJob(site.world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05)).run()
     assert report.exit_code == 0, report
     assert {value["backend"] for value in site.world.raw()} == {"old"}
     held = moto_s3.client.get_object(Bucket=site.source, Key="docs/3/d3.bin")

@@ -16,10 +16,10 @@ import pytest
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.core.events import PaceChanged
+from migrate_storage.core.events import ThrottleChanged
 from migrate_storage.database.connection import Database
 from migrate_storage.engine.control import PAUSED
-from migrate_storage.jobs.run.job import Migration
+from migrate_storage.jobs.run.job import RunJob
 from migrate_storage.journal import Journal
 from migrate_storage.reporting import Report
 from tests.support.engine.world import Document, World
@@ -28,7 +28,7 @@ from tests.support.engine.world import Document, World
 class Running:
     """A run of a few seconds in another thread, held in the hand."""
 
-    def __init__(self, world: World, migration: Migration, journal: Journal, future: Future[Report]) -> None:
+    def __init__(self, world: World, migration: RunJob, journal: Journal, future: Future[Report]) -> None:
         self.world, self.migration, self.journal, self.future = world, migration, journal, future
 
     @property
@@ -81,11 +81,11 @@ def test_paused_nothing_moves_and_resumed_it_goes_on(world: World) -> None:
         run.until(lambda: run.progress.get("paused") == PAUSED)
         run.until(lambda: not run.migration.context.limiter._inside)
         # What was under way is finished, and the journal hears of it with the next poll.
-        run.until(lambda: run.progress["rows_moved"] == run.moved)
-        before, journaled = run.moved, run.progress["rows_moved"]
+        run.until(lambda: run.progress["rows_repointed"] == run.moved)
+        before, journaled = run.moved, run.progress["rows_repointed"]
         time.sleep(1.5)
         assert run.moved == before < 150
-        assert run.progress["rows_moved"] == journaled
+        assert run.progress["rows_repointed"] == journaled
         run.want(paused=False, bandwidth=10**9, concurrency=16)
         run.until(lambda: run.moved > before)
         run.until(lambda: run.progress["most_concurrency"] == 16)
@@ -94,7 +94,7 @@ def test_paused_nothing_moves_and_resumed_it_goes_on(world: World) -> None:
         report = run.future.result(120)
     assert report.exit_code == 0, report
     assert world.check(backend="new") == 150
-    told = [event.paused for event in world.events if isinstance(event, PaceChanged)]
+    told = [event.paused for event in world.events if isinstance(event, ThrottleChanged)]
     assert [reason for reason, _ in itertools.groupby(told)] == [PAUSED, ""]
 
 
@@ -116,8 +116,8 @@ def test_asked_to_stop_it_ends_tidily_and_goes_on_later(world: World) -> None:
     with running(world) as run:
         run.want(stop=True)
         report = run.future.result(120)
-    assert (report.state, report.exit_code) == ("stopped", 130)
-    assert 0 < report.rows_moved < 150
+    assert (report.state, report.exit_code) == ("interrupted", 130)
+    assert 0 < report.rows_repointed < 150
     world.check()
     assert world.run().exit_code == 0
     assert world.check(backend="new") == 150
@@ -128,7 +128,7 @@ def test_stopped_while_it_is_paused(world: World) -> None:
         run.want(paused=True)
         run.until(lambda: run.progress.get("paused"))
         run.want(stop=True)
-        assert run.future.result(120).state == "stopped"
+        assert run.future.result(120).state == "interrupted"
     world.check()
 
 

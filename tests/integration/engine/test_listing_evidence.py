@@ -62,7 +62,7 @@ def test_a_listing_stands_for_the_looks_at_all_its_objects(
     world.fill(ROWS)
     count = heads(monkeypatch)
     report = world.run(consistent_listings=("old",))
-    assert (report.exit_code, report.rows_moved) == (0, ROWS)
+    assert (report.exit_code, report.rows_repointed) == (0, ROWS)
     assert world.check(backend="new") == ROWS
     proved = place_proof.MAX_COMPARED
     assert count["old"] < proved + ROWS, "three looks at each source come from listings, and a few heads prove these"
@@ -120,7 +120,7 @@ def test_a_write_that_listings_hide_is_found_by_the_last_look(
 
     monkeypatch.setattr("migrate_storage.jobs.run.passes.recheck_sources", written)
     report = world.run()
-    assert (report.exit_code, report.rows_moved) == (0, ROWS)
+    assert (report.exit_code, report.rows_repointed) == (0, ROWS)
     assert world.check(backend="new") == ROWS
     world.close()
 
@@ -195,7 +195,7 @@ def test_a_listing_that_is_no_evidence_decides_nothing(
         monkeypatch.setattr(ListingEvidence, "fetch", at_work)
     count = heads(monkeypatch)
     report = world.run(consistent_listings=("old",))
-    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REWRITTEN: ROWS})
+    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REPOINTED: ROWS})
     assert world.check(backend="new") == ROWS
     assert count["old"] >= 3 * ROWS, "each was looked at by itself"
     world.close()
@@ -255,7 +255,7 @@ def test_a_source_deleted_while_its_copy_waits_leaves_a_copy_that_is_known_as_ou
 
     monkeypatch.setattr(Scheduler, "_start_listing", deleted)
     report = world.run(consistent_listings=("old",))
-    assert (report.counts[OutcomeKind.MISSING], report.rows_left) == (1, 1)
+    assert (report.counts[OutcomeKind.MISSING], report.rows_remaining) == (1, 1)
     entry = world.journal["docs/1/d1.bin"]
     assert (entry.state, entry.written_by_us) == ("unreferenced", True)
     world.contents["docs/1/d1.bin"] = b"restored with other content"

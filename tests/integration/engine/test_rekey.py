@@ -20,8 +20,9 @@ import pytest
 import sqlalchemy as sa
 from advanced_alchemy.types import FileObject
 
-from migrate_storage.core.events import ItemsFinished
+from migrate_storage.core.events import ObjectsFinished
 from migrate_storage.core.model import Column, OutcomeKind
+from migrate_storage.core.proofs import SAME_OBJECT, SAME_OBJECT_LISTING
 from migrate_storage.database.connection import Database
 from migrate_storage.database.dialects.mysql import MySQL
 from migrate_storage.database.file_column import FileColumn
@@ -32,13 +33,13 @@ from migrate_storage.engine.rekey import batched, listing, postgres
 from migrate_storage.engine.rekey.batched import BatchedRekey
 from migrate_storage.engine.rekey.postgres import PostgresRekey
 from migrate_storage.engine.rekey.prefix_rule import find_prefix_rule
-from migrate_storage.jobs.purge.job import Purge
+from migrate_storage.jobs.purge.job import PurgeJob
 from migrate_storage.jobs.purge.rules import PurgeOptions
-from migrate_storage.jobs.revert.job import Revert, RevertOptions
+from migrate_storage.jobs.revert.job import RevertJob, RevertOptions
 from migrate_storage.jobs.run import passes
-from migrate_storage.jobs.run.job import Migration
+from migrate_storage.jobs.run.job import RunJob
 from migrate_storage.jobs.run.options import RunOptions
-from migrate_storage.journal import SAME_PLACE, SAME_PLACE_LISTED, Journal, RekeyRule, digest, object_id
+from migrate_storage.journal import Journal, RekeyRule, digest, object_id
 from migrate_storage.reporting import Report
 from migrate_storage.stores.obstore_store import ObstoreStore
 from migrate_storage.stores.resolved_backend import ResolvedBackend
@@ -153,7 +154,7 @@ def lines(world: World, table: str) -> list[dict[str, Any]]:
 
 def told_in_bulk(world: World) -> tuple[int, int]:
     """Objects and rows."""
-    events = [event for event in world.events if isinstance(event, ItemsFinished)]
+    events = [event for event in world.events if isinstance(event, ObjectsFinished)]
     return sum(event.objects for event in events), sum(event.rows for event in events)
 
 
@@ -175,7 +176,7 @@ def test_rows_and_journal_are_as_they_are_row_by_row(
         with ground.world() as world:
             bucket = bucket_of(world)
             report = world.run()
-            assert (report.exit_code, report.rows_left, report.bytes_moved) == (0, 0, 0), report
+            assert (report.exit_code, report.rows_remaining, report.bytes_copied) == (0, 0, 0), report
             assert world.check(backend="new") == FILES
             held = [
                 *world.raw(),
@@ -188,10 +189,10 @@ def test_rows_and_journal_are_as_they_are_row_by_row(
             found.append((report, written, told_in_bulk(world)))
     (one, written, told), (other, expected, nothing) = found
     assert written == expected
-    assert (one.rows_moved, one.counts) == (other.rows_moved, other.counts)
-    assert other.evidence == {SAME_PLACE: FILES - 5}
-    assert one.evidence == {SAME_PLACE: 6, SAME_PLACE_LISTED: FILES - 5 - 6}
-    assert (told, nothing) == ((FILES - 5 - 6, one.rows_moved - LISTS), (0, 0))
+    assert (one.rows_repointed, one.counts) == (other.rows_repointed, other.counts)
+    assert other.verified_by == {SAME_OBJECT: FILES - 5}
+    assert one.verified_by == {SAME_OBJECT: 6, SAME_OBJECT_LISTING: FILES - 5 - 6}
+    assert (told, nothing) == ((FILES - 5 - 6, one.rows_repointed - LISTS), (0, 0))
 
 
 def test_names_in_the_journal_are_those_that_everybody_else_computes(world: World, in_bulk: None) -> None:
@@ -226,7 +227,7 @@ def test_it_goes_back_whole(world: World, in_bulk: None) -> None:
     assert world.run().exit_code == 0
     assert told_in_bulk(world)[1] > 30
     assert (
-        Revert(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05), listener=world.events.append)
+        RevertJob(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05), listener=world.events.append)
         .run()
         .exit_code
         == 0
@@ -251,10 +252,10 @@ def test_what_is_not_simple_is_left_to_the_passes(world: World, in_bulk: None) -
         world.sql(f"UPDATE documents SET file = {given} WHERE id = :id", id=id_, value=json.dumps(value))
     report = world.run()
     assert (report.counts[OutcomeKind.MISSING], report.counts[OutcomeKind.FAILED]) == (1, 2)
-    assert (report.exit_code, report.rows_left) == (1, 3)
+    assert (report.exit_code, report.rows_remaining) == (1, 3)
     proved = {line["destination_path"].removeprefix("odd/"): line["evidence"] for line in lines(world, "object")}
-    assert {name: proved[name] for name in odd} == dict.fromkeys(odd, SAME_PLACE)
-    assert {name: proved[name] for name in named} == dict.fromkeys(named, SAME_PLACE_LISTED)
+    assert {name: proved[name] for name in odd} == dict.fromkeys(odd, SAME_OBJECT)
+    assert {name: proved[name] for name in named} == dict.fromkeys(named, SAME_OBJECT_LISTING)
 
 
 @pytest.mark.parametrize("ground", ["s3-postgres", "disk-mariadb"], indirect=True)
@@ -263,10 +264,10 @@ def test_a_row_that_somebody_holds_is_not_waited_for(world: World, in_bulk: None
     moved = threading.Event()
 
     def told(event: Any) -> None:
-        if isinstance(event, ItemsFinished):
+        if isinstance(event, ObjectsFinished):
             moved.set()
 
-    job = Migration(world.application, RunOptions(source="old", destination="new", settle_time=0.1), told)
+    job = RunJob(world.application, RunOptions(source="old", destination="new", settle_time=0.1), told)
     running = threading.Thread(target=job.run)
     with world.engine.connect() as connection:
         connection.execute(sa.text("UPDATE documents SET title = 'mine' WHERE id = 3"))
@@ -322,14 +323,14 @@ def test_rows_that_are_written_meanwhile_keep_what_was_written(
         writing.join(60)
     assert len(latest) > 10
     assert told_in_bulk(world)[1] > 15
-    assert {report.state for report in reports} == {"finished"}
+    assert {report.state for report in reports} == {"completed"}
     assert world.run().exit_code == 0
     assert world.check(backend="new") == FILES
     held, told = world.raw(), [json.loads(line["new_value"]) for line in lines(world, "row")]
     assert {id_: held[id_ - 1]["filename"] for id_ in latest} == latest
     assert all(value in told for value in held)
-    moved = sum(report.rows_moved for report in reports)
-    evidence.record("re-keyed many rows at a time beside a writer, no write lost", runs=runs, rows_moved=moved)
+    moved = sum(report.rows_repointed for report in reports)
+    evidence.record("re-keyed many rows at a time beside a writer, no write lost", runs=runs, rows_repointed=moved)
 
 
 @BY_US
@@ -372,8 +373,8 @@ def test_a_database_that_refuses_a_row_has_the_others_moved(world: World, in_bul
     for statement in REFUSING[world.engine.dialect.name]:
         world.sql(statement)
     report = world.run()
-    assert (report.exit_code, report.rows_left, report.counts[OutcomeKind.FAILED]) == (1, 1, 1)
-    assert "not this one" in report.listed[0].reason
+    assert (report.exit_code, report.rows_remaining, report.counts[OutcomeKind.FAILED]) == (1, 1, 1)
+    assert "not this one" in report.problems[0].reason
     assert told_in_bulk(world)[1] > 20
 
 
@@ -392,8 +393,8 @@ def test_a_statement_that_the_server_cancels_is_sent_for_fewer_rows(
     )
     world.sql("CREATE TRIGGER slow BEFORE UPDATE ON documents FOR EACH ROW EXECUTE FUNCTION slow()")
     report = world.run()
-    assert (report.exit_code, report.rows_left, world.check(backend="new")) == (0, 0, FILES)
-    assert told_in_bulk(world) == (FILES - 5 - 6, report.rows_moved - LISTS)
+    assert (report.exit_code, report.rows_remaining, world.check(backend="new")) == (0, 0, FILES)
+    assert told_in_bulk(world) == (FILES - 5 - 6, report.rows_repointed - LISTS)
 
 
 @pytest.mark.parametrize("ground", ["s3-postgres", "s3-sqlite"], indirect=True)
@@ -424,7 +425,7 @@ def test_a_listing_that_is_no_evidence_is_not_used(
     report = world.run()
     assert report.exit_code == 0, report
     assert told_in_bulk(world) == (0, 0)
-    assert set(report.evidence) == {SAME_PLACE}
+    assert set(report.verified_by) == {SAME_OBJECT}
     assert world.check(backend="new") == FILES
     assert "migrate_storage_listing" not in sa.inspect(world.engine).get_table_names()
 
@@ -457,12 +458,12 @@ def test_a_commit_that_was_not_answered_is_not_written_down_twice(
 
     monkeypatch.setattr(Database, "transaction", unanswered)
     report = world.run()
-    assert (report.exit_code, report.rows_left) == (0, 0)
+    assert (report.exit_code, report.rows_remaining) == (0, 0)
     assert world.check(backend="new") == FILES
     held = lines(world, "row")
     assert len({line["row_id"] for line in held}) == len(held)
     assert (
-        Revert(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05), listener=world.events.append)
+        RevertJob(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05), listener=world.events.append)
         .run()
         .exit_code
         == 0
@@ -486,8 +487,8 @@ def test_what_is_behind_a_link_is_looked_at_by_itself(world: World, ground: Grou
         world.add(Document(id=100 + n, title="t", file=file))
     report = world.run()
     assert told_in_bulk(world)[1] > 30
-    assert (report.exit_code, report.rows_left, report.counts[OutcomeKind.FAILED]) == (1, 2, 1), report
-    assert all("leads out of" in outcome.reason for outcome in report.listed)
+    assert (report.exit_code, report.rows_remaining, report.counts[OutcomeKind.FAILED]) == (1, 2, 1), report
+    assert all("leads out of" in outcome.reason for outcome in report.problems)
     [(value,)] = world.sql("SELECT file FROM documents WHERE id = 102")
     assert (json.loads(value) if isinstance(value, str) else value)["backend"] == "new"
 
@@ -499,7 +500,7 @@ def test_without_room_for_the_listing_it_is_done_row_by_row(
     small_disk(8_000)
     report = world.run()
     small_disk(None)
-    assert (report.exit_code, report.rows_left) == (0, 0), report
+    assert (report.exit_code, report.rows_remaining) == (0, 0), report
     assert told_in_bulk(world) == (0, 0)
     assert world.check(backend="new") == FILES
 
@@ -550,7 +551,7 @@ def test_killed_in_the_middle_it_goes_on(
             killed += done.returncode != 0
         done = outside.forked(url, old, new, steps=10**6, span=span)
         assert done.returncode == 0, done.stderr
-        assert outside.told(done, "report")["rows_left"] == 0
+        assert outside.told(done, "report")["rows_remaining"] == 0
         assert world.check(backend="new") == named
         assert {entry.state for entry in world.journal.values()} == {"verified"}
         assert "migrate_storage_listing" not in sa.inspect(world.engine).get_table_names()
@@ -606,8 +607,8 @@ def test_of_several_rules_that_of_most_names_is_taken(rclone_s3: S3Server) -> No
 def test_what_both_keys_name_is_never_purged(world: World, in_bulk: None) -> None:
     assert world.run().exit_code == 0
     assert told_in_bulk(world)[1] > 30
-    report = Purge(
+    report = PurgeJob(
         world.application, PurgeOptions(older_than=0, yes=True, lease_ttl=1.0, visible_tables_only=True)
     ).run()
-    assert OutcomeKind.PURGED not in report.counts
+    assert OutcomeKind.DELETED not in report.counts
     assert world.check(backend="new") == FILES

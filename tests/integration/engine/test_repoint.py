@@ -13,7 +13,7 @@ from migrate_storage.application.application import from_database
 from migrate_storage.core.events import Event, PassStarted
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.engine import repoint
-from migrate_storage.jobs.revert.job import Revert, RevertOptions
+from migrate_storage.jobs.revert.job import RevertJob, RevertOptions
 from tests.support.engine.world import Album, Document, World
 
 NAMES = [f"albums/{number}.png" for number in range(20)]
@@ -58,10 +58,10 @@ def test_all_files_of_a_list_are_replaced_during_a_run(worlds: World, tmp_path: 
     on_pass(worlds, 2, lambda: replace_sources(worlds, NAMES))
     url = f"sqlite:///{tmp_path}/journal.db" if journal == "elsewhere" else None
     report = worlds.run(journal=url)
-    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REWRITTEN: 20})
+    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REPOINTED: 20})
     [pictures] = worlds.raw("albums", "pictures")
     assert_right(worlds, pictures)
-    assert Revert(worlds.application, RevertOptions(settle_time=0.0, journal=url)).run().exit_code == 0
+    assert RevertJob(worlds.application, RevertOptions(settle_time=0.0, journal=url)).run().exit_code == 0
     [reverted] = worlds.raw("albums", "pictures")
     assert [file["filename"] for file in reverted] == [file["filename"] for file in before[0]]
     assert worlds.check(backend="old") == 20
@@ -80,8 +80,8 @@ def test_the_database_refuses_another_row_of_the_batch(world: World) -> None:
 
     on_pass(world, 2, work)
     report = world.run()
-    assert report.counts == {OutcomeKind.REWRITTEN: 20, OutcomeKind.FAILED: 1}
-    assert "not this one" in report.listed[0].reason
+    assert report.counts == {OutcomeKind.REPOINTED: 20, OutcomeKind.FAILED: 1}
+    assert "not this one" in report.problems[0].reason
     assert_right(world, world.raw("albums", "pictures")[0])
 
 
@@ -95,7 +95,7 @@ def test_files_of_a_document_are_replaced_also_in_a_string_of_it(worlds: World) 
     worlds.sql("INSERT INTO settings VALUES ('a', :v)", v=json.dumps(document))
     on_pass(worlds, 2, lambda: replace_sources(worlds, NAMES[:6]))
     report = worlds.run()
-    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REWRITTEN: 6})
+    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REPOINTED: 6})
     [(value,)] = worlds.sql("SELECT data FROM settings")
     now = json.loads(value)
     nested = json.loads(now["text"])
@@ -122,9 +122,9 @@ def test_the_application_changes_the_rest_of_the_row_meanwhile(worlds: World) ->
     assert [file["filename"] for file in pictures] == ["added.png", *NAMES[1:4]]
     assert pictures[0]["etag"] == "of the application"
     assert_right(worlds, pictures[1:])
-    assert report.counts == {OutcomeKind.REWRITTEN: 3, OutcomeKind.CHANGED: 1}
-    assert [outcome.source.path for outcome in report.listed] == [NAMES[0]]
-    assert "no row names the copy any more" in report.listed[0].reason
+    assert report.counts == {OutcomeKind.REPOINTED: 3, OutcomeKind.MODIFIED: 1}
+    assert [outcome.source.path for outcome in report.problems] == [NAMES[0]]
+    assert "no row names the copy any more" in report.problems[0].reason
 
 
 def test_one_of_them_is_saved_again_with_the_same_bytes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def test_one_of_them_is_saved_again_with_the_same_bytes(world: World, monkeypatc
 
     on_pass(world, 2, work)
     report = world.run()
-    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REWRITTEN: 3}), report.listed
+    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REPOINTED: 3}), report.problems
     assert [file["size"] for file in world.raw("albums", "pictures")[0]] == [
         len(world.contents[name]) for name in NAMES[:3]
     ]
@@ -156,7 +156,7 @@ def test_a_file_of_a_list_that_two_runs_moved(worlds: World) -> None:
     worlds.add(Document(id=1, title="", file=worlds.file(NAMES[0], NAMES[0].encode())))
     missing = Path(worlds.old.prefix, NAMES[1])
     missing.rename(missing.with_suffix(".away"))
-    assert worlds.run(columns=("albums.pictures",)).counts == {OutcomeKind.REWRITTEN: 1, OutcomeKind.MISSING: 1}
+    assert worlds.run(columns=("albums.pictures",)).counts == {OutcomeKind.REPOINTED: 1, OutcomeKind.MISSING: 1}
     missing.with_suffix(".away").rename(missing)
     assert worlds.run(columns=("albums.pictures",)).exit_code == 0
     replace_sources(worlds, NAMES[:1])

@@ -38,9 +38,9 @@ def batches(world: World, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_one_row_is_found_by_halves(world: World, batches: list[int], trigger: str) -> None:
     world.sql(trigger.format("= 33"))
     report = world.run()
-    assert (report.exit_code, report.rows_moved) == (1, 63)
-    assert report.counts == {OutcomeKind.REWRITTEN: 63, OutcomeKind.FAILED: 1}
-    assert [str(ref) for ref in report.listed[0].refs] == ["documents.file[33]"]
+    assert (report.exit_code, report.rows_repointed) == (1, 63)
+    assert report.counts == {OutcomeKind.REPOINTED: 63, OutcomeKind.FAILED: 1}
+    assert [str(ref) for ref in report.problems[0].refs] == ["documents.file[33]"]
     assert [row for row, file in enumerate(world.raw(), 1) if file["backend"] == "old"] == [33]
     first = batches[: batches.index(64) + 17]
     assert first.count(1) <= 3
@@ -50,7 +50,7 @@ def test_one_row_is_found_by_halves(world: World, batches: list[int], trigger: s
 def test_rows_at_both_ends(world: World, batches: list[int]) -> None:
     world.sql(REFUSE.format("IN (1, 2, 64)"))
     report = world.run()
-    assert report.counts == {OutcomeKind.REWRITTEN: 61, OutcomeKind.FAILED: 3}
+    assert report.counts == {OutcomeKind.REPOINTED: 61, OutcomeKind.FAILED: 3}
     assert [row for row, file in enumerate(world.raw(), 1) if file["backend"] == "old"] == [1, 2, 64]
 
 

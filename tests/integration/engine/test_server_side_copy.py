@@ -13,14 +13,14 @@ import obstore
 import pytest
 
 from migrate_storage.core.model import Attributes, Capabilities, ObjectMeta, OutcomeKind
+from migrate_storage.core.proofs import SERVER_SIDE_COPY
 from migrate_storage.engine import probe
 from migrate_storage.engine.server_side_copy import (
-    EVIDENCE,
     MAX_COPY_BYTES,
     can_server_side_copy,
     verify_server_side_copy,
 )
-from migrate_storage.jobs.revert.job import Revert, RevertOptions
+from migrate_storage.jobs.revert.job import RevertJob, RevertOptions
 from migrate_storage.jobs.run import preflight
 from migrate_storage.stores.server_side_copy import ServerSideCopier
 from migrate_storage.translate import unaddressable
@@ -31,7 +31,7 @@ from tests.support.engine.hostile_rows import check_rows, insert_row
 from tests.support.engine.world import World
 from tests.support.servers import S3Server
 
-THROUGH = "source digest, destination digest"
+THROUGH = "source_digest, destination_digest"
 
 
 def two_buckets(server: S3Server, url: str, **more: Any) -> tuple[World, S3Server, str, str]:
@@ -61,8 +61,8 @@ def test_no_byte_passes_through_this_process_between_two_buckets_of_one_server(r
     world.fill(40, 3, 6)
     named = world.check()
     report = world.run()
-    assert (report.state, report.exit_code, report.rows_left, report.bytes_moved) == ("finished", 0, 0, 0)
-    assert report.evidence == {EVIDENCE: len(world.contents)}
+    assert (report.state, report.exit_code, report.rows_remaining, report.bytes_copied) == ("completed", 0, 0, 0)
+    assert report.verified_by == {SERVER_SIDE_COPY: len(world.contents)}
     assert "copy.service" in codes(report)
     assert world.check(backend="new") == named
     types_are_right(world, server, bucket)
@@ -77,7 +77,7 @@ def test_what_was_copied_by_the_service_can_be_undone(rclone_s3, sqlite_url: str
     world.fill(12)
     before = world.raw()
     assert world.run().exit_code == 0
-    report = Revert(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05)).run()
+    report = RevertJob(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05)).run()
     assert report.exit_code == 0, report
     assert [value["backend"] for value in world.raw()] == ["old"] * 12
     assert [value["filename"] for value in world.raw()] == [value["filename"] for value in before]
@@ -89,7 +89,7 @@ def test_a_service_whose_copies_replace_where_its_puts_refuse_does_not_copy(moto
     world, server, _, bucket = two_buckets(moto_s3, sqlite_url)
     world.fill(5)
     report = world.run()
-    assert (report.exit_code, report.evidence) == (0, {THROUGH: 5})
+    assert (report.exit_code, report.verified_by) == (0, {THROUGH: 5})
     assert "copy.through" in codes(report)
     types_are_right(world, server, bucket)
 
@@ -122,11 +122,11 @@ def test_what_a_copy_would_change_goes_through_the_client_and_is_counted(moto_s3
     [(_,)] = world.sql("SELECT id FROM documents WHERE file LIKE '%ü%'")
     report = world.run()
     by_evidence = {name: entry.evidence for name, entry in world.journal.items()}
-    assert {name for name, evidence in by_evidence.items() if evidence == EVIDENCE} == {
+    assert {name for name, evidence in by_evidence.items() if evidence == SERVER_SIDE_COPY} == {
         "docs/2/d2.bin", "docs/5/d5.bin", "docs/6/d6.bin",
     }  # fmt: skip
-    assert report.evidence[EVIDENCE] == 3
-    assert sum(report.evidence.values()) == report.counts[OutcomeKind.REWRITTEN]
+    assert report.verified_by[SERVER_SIDE_COPY] == 3
+    assert sum(report.verified_by.values()) == report.counts[OutcomeKind.REPOINTED]
     held = server.client.head_object(Bucket=bucket, Key="docs/0/d0.bin")
     assert held["Metadata"] == {"owner": "me"}
     assert server.client.head_object(Bucket=bucket, Key="docs/1/d1.bin")["CacheControl"] == "no-store"
@@ -169,7 +169,7 @@ def test_a_copy_with_another_digest_is_not_believed(
 
     monkeypatch.setattr(ServerSideCopier, "copy", spoilt)
     report = world.run()
-    assert (report.exit_code, report.evidence) == (0, {EVIDENCE: 5, THROUGH: 1})
+    assert (report.exit_code, report.verified_by) == (0, {SERVER_SIDE_COPY: 5, THROUGH: 1})
     types_are_right(world, server, bucket)
 
 
@@ -179,7 +179,7 @@ def test_what_stands_at_the_destination_is_not_copied_over(rclone_s3, sqlite_url
     server.client.put_object(Bucket=bucket, Key="docs/0/d0.bin", Body=b"somebody else's")
     server.client.put_object(Bucket=bucket, Key="docs/1/d1.bin", Body=world.contents["docs/1/d1.bin"])
     report = world.run()
-    assert report.counts == {OutcomeKind.REWRITTEN: 3, OutcomeKind.OCCUPIED: 1}
+    assert report.counts == {OutcomeKind.REPOINTED: 3, OutcomeKind.DESTINATION_EXISTS: 1}
     assert server.client.get_object(Bucket=bucket, Key="docs/0/d0.bin")["Body"].read() == b"somebody else's"
     assert {name: entry.written_by_us for name, entry in world.journal.items()}["docs/1/d1.bin"] is False
 
@@ -197,8 +197,8 @@ def test_copies_that_refuse_to_replace_are_used_beside_puts_that_do(strict, sqli
     world.fill(8)
     server.client.put_object(Bucket=bucket, Key="docs/0/d0.bin", Body=b"somebody else's")
     report = world.run()
-    assert report.counts == {OutcomeKind.REWRITTEN: 7, OutcomeKind.OCCUPIED: 1}
-    assert report.evidence == {EVIDENCE: 7}
+    assert report.counts == {OutcomeKind.REPOINTED: 7, OutcomeKind.DESTINATION_EXISTS: 1}
+    assert report.verified_by == {SERVER_SIDE_COPY: 7}
     assert server.client.get_object(Bucket=bucket, Key="docs/0/d0.bin")["Body"].read() == b"somebody else's"
     # One probe copied without a condition and one with it, and one refused; and no HEAD of the destination before a copy.
     assert shim.copies == {"done": 2 + 7, "exists": 1 + 1}
@@ -208,7 +208,7 @@ def test_every_header_that_must_be_signed_is(strict, sqlite_url: str) -> None:
     server, shim = strict
     world, *_ = two_buckets(server, sqlite_url)
     world.fill(4)
-    assert world.run().evidence == {EVIDENCE: 4}
+    assert world.run().verified_by == {SERVER_SIDE_COPY: 4}
     assert shim.copies["unsigned"] == 0
     unsigned = {"x-amz-copy-source": "x/y", "authorization": "AWS4-HMAC-SHA256 SignedHeaders=host, Signature=0"}
     with pytest.raises(urllib.error.HTTPError, match="403"):
@@ -222,7 +222,7 @@ def test_objects_that_may_not_be_copied_go_through_the_client(strict, sqlite_url
     world.fill(9)
     shim.denied = r"/docs/[12]/"
     report = world.run()
-    assert (report.exit_code, report.evidence) == (0, {EVIDENCE: 6, THROUGH: 3})
+    assert (report.exit_code, report.verified_by) == (0, {SERVER_SIDE_COPY: 6, THROUGH: 3})
     assert shim.copies["denied"] == 3
     types_are_right(world, server, bucket)
 
@@ -233,7 +233,7 @@ def test_where_the_probe_may_not_be_copied_nothing_is_tried(strict, sqlite_url: 
     world.fill(30)
     shim.denied = ""
     report = world.run()
-    assert (report.exit_code, report.evidence) == (0, {THROUGH: 30})
+    assert (report.exit_code, report.verified_by) == (0, {THROUGH: 30})
     assert "copy.through" in codes(report)
     assert shim.copies == {"denied": 5}
 
@@ -264,9 +264,9 @@ def test_hostile_keys_between_two_buckets(
         with contextlib.suppress(Exception):
             contents[number] = world.old.get_content(name)
     report = world.run(invalid_keys="encode")
-    assert report.state == "finished", report.error
+    assert report.state == "completed", report.error
     check_rows(world, names, contents)
-    assert report.evidence[EVIDENCE] > count / 4
+    assert report.verified_by[SERVER_SIDE_COPY] > count / 4
 
 
 PLAIN = ObjectMeta(path="x", size=5, e_tag="0" * 32)

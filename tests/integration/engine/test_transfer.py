@@ -155,7 +155,9 @@ def test_a_large_copy_is_proved_with_the_digests_that_both_sides_tell_or_by_read
     told = whole if server == "rclone_s3" else parts
     by_source = server == "rclone_s3" and not whole
     verified = verify(copied, ObjectAt(one, "a"), ObjectAt(two, "b"), resources().retry)
-    assert verified.evidence == f"source digest, {'destination digest' if told or by_source else 'read back'}"
+    assert (
+        verified.evidence == f"source_digest, {'destination_digest' if told or by_source else 'destination_readback'}"
+    )
     two.put("b", iter((bytes_[:-1] + b"!",)), attributes=Attributes(), create=False, part_size=part_size(len(bytes_)))
     spoilt = replace(copied, destination=two.head("b"))
     with pytest.raises(DiffersError):

@@ -92,15 +92,15 @@ OTHER = hashlib.md5(b"encrypted").hexdigest()
 @pytest.mark.parametrize(
     ("source_tag", "destination_tag", "trusted", "evidence", "reads"),
     [
-        (MD5, MD5, False, "source digest, destination digest", (0, 0)),
-        (MD5, None, False, "source digest, read back", (0, 1)),
-        (MD5, OTHER, False, "source digest, read back", (0, 1)),
-        (None, MD5, False, "read twice, destination digest", (1, 0)),
-        ("0x8DC", MD5, False, "read twice, destination digest", (1, 0)),
-        (f"{OTHER}-2", MD5, False, "read twice, destination digest", (1, 0)),
-        (None, None, False, "read twice, read back", (1, 1)),
-        (None, MD5, True, "local source, destination digest", (0, 0)),
-        (OTHER, MD5, True, "local source, destination digest", (0, 0)),
+        (MD5, MD5, False, "source_digest, destination_digest", (0, 0)),
+        (MD5, None, False, "source_digest, destination_readback", (0, 1)),
+        (MD5, OTHER, False, "source_digest, destination_readback", (0, 1)),
+        (None, MD5, False, "source_reread, destination_digest", (1, 0)),
+        ("0x8DC", MD5, False, "source_reread, destination_digest", (1, 0)),
+        (f"{OTHER}-2", MD5, False, "source_reread, destination_digest", (1, 0)),
+        (None, None, False, "source_reread, destination_readback", (1, 1)),
+        (None, MD5, True, "local_source, destination_digest", (0, 0)),
+        (OTHER, MD5, True, "local_source, destination_digest", (0, 0)),
     ],
 )
 def test_how_equality_is_proved(
@@ -131,8 +131,8 @@ def test_no_reading_outvotes_the_digest_of_the_source(server: ObstoreStore, encr
         ):
             verify(unverified, source, there, RETRY)
         return
-    evidence = "read twice, by option" if opaque else "read twice"
-    assert verify(unverified, source, there, RETRY).evidence == f"{evidence}, destination digest"
+    evidence = "source_reread, by_option" if opaque else "source_reread"
+    assert verify(unverified, source, there, RETRY).evidence == f"{evidence}, destination_digest"
 
 
 def test_a_digest_beside_the_etag_is_not_outvoted_either(server: ObstoreStore) -> None:
@@ -219,7 +219,10 @@ def test_each_request_of_a_comparison_has_its_own_attempts(
     monkeypatch.setattr(Retry, "pause", lambda *_, **__: None)
     one, other = ObjectAt(_FailingTwice(server), "right"), ObjectAt(_FailingTwice(server), "right")
     assert compare_content(one, other, retry) is not None
-    assert verify(copied(source_tag=None, destination_tag=None), one, other, retry).evidence == "read twice, read back"
+    assert (
+        verify(copied(source_tag=None, destination_tag=None), one, other, retry).evidence
+        == "source_reread, destination_readback"
+    )
 
 
 def test_what_stands_there_already_is_compared_by_its_bytes(server: ObstoreStore) -> None:
@@ -227,7 +230,7 @@ def test_what_stands_there_already_is_compared_by_its_bytes(server: ObstoreStore
     equal = compare_content(ObjectAt(server, "right"), ObjectAt(server, "again"), RETRY)
     assert equal is not None
     assert (equal.evidence, equal.written_by_us, equal.sha256) == (
-        "both read",
+        "content_compared",
         False,
         sha256_of(ObjectAt(server, "right")),
     )

@@ -18,12 +18,12 @@ from migrate_storage.database.connection import Database
 from migrate_storage.engine.scheduler import Scheduler
 from migrate_storage.jobs.census import latest_census, search
 from migrate_storage.jobs.census_options import CensusOptions
-from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
+from migrate_storage.jobs.orphans.job import OrphansJob, OrphansOptions
 from migrate_storage.jobs.readiness import ready_to_unregister
 from migrate_storage.jobs.run import job, passes
-from migrate_storage.jobs.run.job import Migration
+from migrate_storage.jobs.run.job import RunJob
 from migrate_storage.jobs.run.options import RunOptions
-from migrate_storage.jobs.sync.job import Sync
+from migrate_storage.jobs.sync.job import SyncJob
 from migrate_storage.jobs.sync.options import SyncOptions
 from migrate_storage.journal import Journal
 from migrate_storage.reporting import Report, render
@@ -63,7 +63,7 @@ def left(world: World) -> set[str]:
 
 def test_a_run_names_the_column_that_it_did_not_know_and_ends_with_exit_1(filled: World, journal: Journal) -> None:
     report = filled.run()
-    assert (report.exit_code, report.rows_left, report.rows_moved) == (1, 0, 5)
+    assert (report.exit_code, report.rows_remaining, report.rows_repointed) == (1, 0, 5)
     assert first(report) == (
         "Finished: no row of the columns that are known names 'old' any more. 2 rows in columns that no model has "
         "name 'old': invoice.pdf (2)."
@@ -117,7 +117,7 @@ def test_a_narrowed_run_says_of_what_it_speaks(world: World, options: dict[str, 
 def test_a_run_of_some_columns_says_so(world: World) -> None:
     world.fill(3, 3)
     some = replace(world.application, columns=world.columns[:1], all_columns=world.columns)
-    report = Migration(some, RunOptions(source="old", destination="new", settle_time=0.0)).run()
+    report = RunJob(some, RunOptions(source="old", destination="new", settle_time=0.0)).run()
     assert first(report) == "Finished: no row that --columns chose names 'old' any more; 2 other rows still do."
 
 
@@ -130,7 +130,7 @@ def test_a_row_that_is_written_after_the_rows_were_counted_is_no_row_that_nobody
     # The count is made before the row is written, and the census after.
     monkeypatch.setattr(RowCounts, "left", lambda self: 0)
     report = world.run(copy_only=True)
-    assert report.rows_left == 2
+    assert report.rows_remaining == 2
 
 
 def searches(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> list[bool]:
@@ -187,7 +187,7 @@ def test_a_row_that_is_seen_only_after_the_wait_is_moved_and_the_census_taken_ag
     monkeypatch.setattr(passes, "recheck_sources", write_then_recheck)
     report = run_without_waiting(filled)
     assert early == [True, False]
-    assert (report.rows_left, report.rows_moved) == (0, 6)
+    assert (report.rows_remaining, report.rows_repointed) == (0, 6)
     assert report.census is not None
     assert [sum(column.rows.values()) for column in report.census.unknown("old")] == [3]
     assert filled.check(backend="new") == 6
@@ -253,9 +253,9 @@ def test_orphans_are_not_moved_while_a_column_that_no_model_has_names_the_key(fi
     filled.run()
     given = {"quarantine": ".quarantine", "min_age": 0.0, "yes": True, "keys": ("old",), "lease_ttl": 1.0}
     with pytest.raises(ConfigurationError, match=r"invoice\.pdf \(2 rows\).*nothing was moved"):
-        Orphans(filled.application, OrphansOptions(**given)).run()
+        OrphansJob(filled.application, OrphansOptions(**given)).run()
     assert len(left(filled)) == 5
-    assert Orphans(filled.application, OrphansOptions(**given, excused=("invoice.pdf",))).run().state == "finished"
+    assert OrphansJob(filled.application, OrphansOptions(**given, excused=("invoice.pdf",))).run().state == "completed"
 
 
 def test_a_sync_deletes_nothing_while_a_column_that_no_model_has_names_the_key(filled: World, tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_a_sync_deletes_nothing_while_a_column_that_no_model_has_names_the_key(f
     empty = ObstoreBackend("empty", f"file://{tmp_path}/empty")
     options = SyncOptions(delete=True, max_delete="100%", min_age=0.0)
     with pytest.raises(ConfigurationError, match=r"invoice\.pdf \(2 rows\).*nothing was deleted"):
-        Sync(empty, filled.old, options, application=filled.application).run()
+        SyncJob(empty, filled.old, options, application=filled.application).run()
     assert len(left(filled)) == 5
 
 
@@ -287,7 +287,7 @@ def test_on_each_database_a_run_counts_what_it_left_and_did_not_know_and_a_purge
     worlds.sql("CREATE TABLE invoice (id INTEGER PRIMARY KEY, pdf TEXT)")
     add(worlds, 1, "docs/0/d0.bin")
     report = worlds.run(where="id < 3", include=("d*.bin",), visible_tables_only=True)
-    assert (report.exit_code, report.rows_moved) == (1, 2)
+    assert (report.exit_code, report.rows_repointed) == (1, 2)
     assert "that --where and --include chose" in first(report)
     assert "3 other rows still do" in first(report)
     assert "1 row in columns that no model has names 'old': invoice.pdf (1)" in first(report)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from migrate_storage.cli import cli
-from migrate_storage.core.events import ItemFinished
+from migrate_storage.core.events import ObjectFinished
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.cutover.decisions import Side
 from migrate_storage.cutover.outbox import Outbox
@@ -22,7 +22,7 @@ from migrate_storage.engine.known_losses import known_loss_of
 from migrate_storage.jobs.census import latest_census
 from migrate_storage.jobs.census_options import CensusOptions
 from migrate_storage.jobs.readiness import ready_to_unregister
-from migrate_storage.jobs.revert.job import Revert, RevertOptions
+from migrate_storage.jobs.revert.job import RevertJob, RevertOptions
 from migrate_storage.journal import Journal
 from tests.support.engine.world import World
 from tests.support.jobs.purge import purge
@@ -72,9 +72,9 @@ def test_what_a_run_on_such_a_machine_moved_is_not_purged_too_early_or_kept_for_
     with on_machine(hours):
         assert worlds.run().exit_code == 0
     assert all(-1 < age < 300 for age in ages(worlds)), "each of them is of the database's clock"
-    assert purge(worlds, older_than=HOUR).counts == {OutcomeKind.SKIPPED: 2}
+    assert purge(worlds, older_than=HOUR).counts == {OutcomeKind.KEPT: 2}
     worlds.sql(f"UPDATE migrate_storage_object SET updated = updated - {1.1 * HOUR}")
-    assert purge(worlds, older_than=HOUR).counts == {OutcomeKind.PURGED: 2}
+    assert purge(worlds, older_than=HOUR).counts == {OutcomeKind.DELETED: 2}
 
 
 def test_the_databases_clock_knows_no_time_zone(database_url: str) -> None:
@@ -97,7 +97,7 @@ def test_a_purge_on_such_a_machine(world: World, on_machine: OnMachine, hours: f
     assert world.run().exit_code == 0
     world.sql(f"UPDATE migrate_storage_object SET updated = updated - {1.1 * HOUR} WHERE source_path LIKE '%d1%'")
     with on_machine(hours):
-        assert purge(world, older_than=HOUR).counts == {OutcomeKind.PURGED: 1, OutcomeKind.SKIPPED: 2}
+        assert purge(world, older_than=HOUR).counts == {OutcomeKind.DELETED: 1, OutcomeKind.KEPT: 2}
 
 
 @pytest.mark.parametrize("hours", [-200, 200])
@@ -134,7 +134,7 @@ def test_a_revert_on_such_a_machine_checks_the_rows_that_went_back(
     world.fill(2)
     assert world.run().exit_code == 0
     late = Path(world.new.fs.prefix, "docs/1/d1.bin")
-    job = Revert(world.application, RevertOptions(settle_time=0.0))
+    job = RevertJob(world.application, RevertOptions(settle_time=0.0))
     begin_pass = job.begin_pass
 
     def save_late() -> int:
@@ -200,7 +200,7 @@ def test_a_known_loss_has_the_databases_time(world: World, on_machine: OnMachine
     Path(world.old.prefix, "docs/0/d0.bin").unlink()
     with on_machine(hours):
         assert world.run().exit_code == 1
-        outcome = next(event.outcome for event in world.events if isinstance(event, ItemFinished))
+        outcome = next(event.outcome for event in world.events if isinstance(event, ObjectFinished))
         with opened(world) as journal:
             journal.known_losses.add([known_loss_of(outcome, "lost")])
             [[loss]] = journal.known_losses.all()

@@ -15,15 +15,15 @@ from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.cutover.backend import CutoverBackend
 from migrate_storage.cutover.decisions import Phase, Side
-from migrate_storage.jobs.check import Check, CheckOptions
+from migrate_storage.jobs.check import CheckJob, CheckOptions
 from migrate_storage.jobs.explain import explain
-from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
-from migrate_storage.jobs.purge.job import Purge
+from migrate_storage.jobs.orphans.job import OrphansJob, OrphansOptions
+from migrate_storage.jobs.purge.job import PurgeJob
 from migrate_storage.jobs.purge.rules import PurgeOptions
-from migrate_storage.jobs.revert.job import Revert, RevertOptions
-from migrate_storage.jobs.run.job import Migration
+from migrate_storage.jobs.revert.job import RevertJob, RevertOptions
+from migrate_storage.jobs.run.job import RunJob
 from migrate_storage.jobs.run.options import RunOptions
-from migrate_storage.jobs.sync.job import Sync
+from migrate_storage.jobs.sync.job import SyncJob
 from migrate_storage.jobs.sync.options import SyncOptions
 from tests.support.cutover.world import CutoverWorld, make_cutover_world
 from tests.support.engine import registrations as places
@@ -70,10 +70,10 @@ def test_verify_looks_where_each_phase_reads_and_knows_what_was_compared(cutover
         verified[phase] = (report.exit_code, report.counts)
         assert [note.code for note in report.notes] == ["cutover.phase"]
         assert f"phase {phase.name}" in report.notes[0].message
-    unverified, equal = (1, {OutcomeKind.UNVERIFIED: 4}), (0, {OutcomeKind.SKIPPED: 4})
+    unverified, equal = (1, {OutcomeKind.UNVERIFIED: 4}), (0, {OutcomeKind.UNCHANGED: 4})
     assert list(verified.values()) == [unverified, unverified, equal, equal]
     report, _ = cutover.verify(finish(cutover))
-    assert (report.exit_code, report.evidence) == (0, {"cutover: both read": 4})
+    assert (report.exit_code, report.verified_by) == (0, {"cutover, content_compared": 4})
 
 
 def test_the_same_between_other_places(elsewhere: CutoverWorld) -> None:
@@ -82,11 +82,11 @@ def test_the_same_between_other_places(elsewhere: CutoverWorld) -> None:
         report, found = elsewhere.orphans()
         assert (report.exit_code, report.counts.get(OutcomeKind.ORPHAN)) == (0, None), found
     report, _ = elsewhere.verify()
-    assert (report.exit_code, report.counts) == (0, {OutcomeKind.SKIPPED: 4})
+    assert (report.exit_code, report.counts) == (0, {OutcomeKind.UNCHANGED: 4})
     report, _ = elsewhere.verify(read_content=True)
-    assert (report.exit_code, report.evidence) == (0, {"both read": 4})
+    assert (report.exit_code, report.verified_by) == (0, {"content_compared": 4})
     report, _ = elsewhere.verify(finish(elsewhere))
-    assert (report.exit_code, report.counts) == (0, {OutcomeKind.SKIPPED: 4})
+    assert (report.exit_code, report.counts) == (0, {OutcomeKind.UNCHANGED: 4})
 
 
 def test_after_the_way_back_the_source_is_what_was_compared(cutover: CutoverWorld) -> None:
@@ -95,10 +95,12 @@ def test_after_the_way_back_the_source_is_what_was_compared(cutover: CutoverWorl
         cutover.rollback()
         cutover.restart()
         report, _ = cutover.verify()
-        assert (report.exit_code, report.evidence) == (0, {"cutover: both read": 4}), phase
+        assert (report.exit_code, report.verified_by) == (0, {"cutover, content_compared": 4}), phase
         assert f"phase {phase.name}" in report.notes[0].message
     report, _ = cutover.verify(cutover.world.application)
-    assert (report.exit_code, report.evidence) == (0, {"cutover: both read": 4}), "the source alone is registered"
+    assert (report.exit_code, report.verified_by) == (0, {"cutover, content_compared": 4}), (
+        "the source alone is registered"
+    )
 
 
 def test_deep_needs_another_object_to_compare_with(cutover: CutoverWorld, tmp_path: Path) -> None:
@@ -112,7 +114,7 @@ def test_deep_needs_another_object_to_compare_with(cutover: CutoverWorld, tmp_pa
     archive = places.old_local(tmp_path / "old", "archive").build()
     beside = replace(application, backends={**application.backends, "archive": archive})
     report, _ = cutover.verify(beside, read_content=True)
-    assert (report.exit_code, report.evidence) == (0, {"both read": 4})
+    assert (report.exit_code, report.verified_by) == (0, {"content_compared": 4})
 
 
 def test_deep_compares_with_the_other_side_though_nothing_was_recorded(cutover: CutoverWorld, tmp_path: Path) -> None:
@@ -124,21 +126,21 @@ def test_deep_compares_with_the_other_side_though_nothing_was_recorded(cutover: 
     changed = "docs/3/d3.bin"
     world.new.save_object(FileObject(backend="new", filename=changed), b"saved later")
     for phase, kind in {
-        Phase.SOURCE: OutcomeKind.UNVERIFIED, Phase.DUAL_WRITE: OutcomeKind.DIFFERS,
-        Phase.DESTINATION_FIRST: OutcomeKind.DIFFERS, Phase.DESTINATION: OutcomeKind.UNVERIFIED,
+        Phase.SOURCE: OutcomeKind.UNVERIFIED, Phase.DUAL_WRITE: OutcomeKind.MISMATCH,
+        Phase.DESTINATION_FIRST: OutcomeKind.MISMATCH, Phase.DESTINATION: OutcomeKind.UNVERIFIED,
     }.items():  # fmt: skip
         fixed = CutoverBackend("old", world.old, world.new, outbox=cutover.outbox, phase=phase)
         application = replace(cutover.application, backends={"old": fixed})
         report, found = cutover.verify(application, read_content=True)
         assert (report.exit_code, found[changed].kind) == (1, kind), phase
-        assert report.counts == {OutcomeKind.SKIPPED: 3, kind: 1}
+        assert report.counts == {OutcomeKind.UNCHANGED: 3, kind: 1}
 
 
 def test_a_source_that_is_gone_does_not_matter_in_destination(cutover: CutoverWorld, tmp_path: Path) -> None:
     cutover.reach(Phase.DESTINATION)
     (tmp_path / "old").rename(tmp_path / "gone")
     report, _ = cutover.verify()
-    assert (report.exit_code, report.counts) == (0, {OutcomeKind.SKIPPED: 4})
+    assert (report.exit_code, report.counts) == (0, {OutcomeKind.UNCHANGED: 4})
     cutover.world.new.delete_object("docs/0/d0.bin")
     report, found = cutover.verify()
     assert found["docs/0/d0.bin"].kind is OutcomeKind.MISSING
@@ -153,7 +155,7 @@ def test_a_process_in_each_phase_must_find_the_object(cutover: CutoverWorld) -> 
     cutover.world.new.delete_object(name)
     with cutover.process("web-2"):
         _, found = cutover.verify()
-        assert found[name].kind is OutcomeKind.SKIPPED, "the source answers"
+        assert found[name].kind is OutcomeKind.UNCHANGED, "the source answers"
         cutover.database.transaction(
             lambda connection: connection.execute(
                 cutover.outbox.tables.phase.update().values(phase=Phase.DESTINATION.value)
@@ -166,7 +168,9 @@ def test_a_process_in_each_phase_must_find_the_object(cutover: CutoverWorld) -> 
         report, listed = cutover.orphans(acknowledge_missing="gone", yes=True)
         assert report.exit_code == 1
         assert [each.source.path for each in listed if each.kind is OutcomeKind.CONFLICT] == [name]
-        assert not any(each.kind in (OutcomeKind.MISSING, OutcomeKind.KNOWN) for each in listed), "it is not lost"
+        assert not any(each.kind in (OutcomeKind.MISSING, OutcomeKind.KNOWN_MISSING) for each in listed), (
+            "it is not lost"
+        )
 
 
 def test_what_was_written_after_the_comparison_is_unverified_and_no_difference(
@@ -179,11 +183,11 @@ def test_what_was_written_after_the_comparison_is_unverified_and_no_difference(
     assert (report.exit_code, found[name].kind) == (1, OutcomeKind.UNVERIFIED)
     assert "after the cutover compared" in found[name].reason
     report, found = cutover.verify(read_content=True)
-    assert (report.exit_code, found[name].evidence) == (0, "both read")
+    assert (report.exit_code, found[name].verified_by) == (0, "content_compared")
     (tmp_path / "new" / name).write_bytes(b"x")
     cutover.world.sql("UPDATE documents SET file = json_set(file, '$.size', 2000)")
     report, found = cutover.verify()
-    assert (report.exit_code, found[name].kind) == (1, OutcomeKind.DIFFERS)
+    assert (report.exit_code, found[name].kind) == (1, OutcomeKind.MISMATCH)
 
 
 def test_an_open_entry_is_followed(cutover: CutoverWorld) -> None:
@@ -196,7 +200,7 @@ def test_an_open_entry_is_followed(cutover: CutoverWorld) -> None:
     assert any("its entry is open and trusts the source" in line for line in lines), lines
     assert any("the destination's object is missing" in line for line in lines)
     _, found = cutover.verify()
-    assert found[name].kind is OutcomeKind.SKIPPED
+    assert found[name].kind is OutcomeKind.UNCHANGED
     cutover.world.old.fs.pipe(cutover.world.old._prepare_path("upload.bin"), b"no row yet")
     report, listed = cutover.orphans()
     assert report.counts.get(OutcomeKind.ORPHAN) is None, listed
@@ -216,11 +220,11 @@ def test_orphans_of_another_place_are_moved_beside_a_cutover(cutover: CutoverWor
     (tmp_path / "attic" / "lost.bin").write_bytes(b"no row names it")
     application = replace(cutover.application, backends={"old": cutover.backend, "attic": attic})
     moved = OrphansOptions(min_age=0, keys=("attic",), quarantine="aside", yes=True)
-    assert Orphans(application, moved).run().counts == {OutcomeKind.QUARANTINED: 1}
+    assert OrphansJob(application, moved).run().counts == {OutcomeKind.QUARANTINED: 1}
     inside = places.new_local(tmp_path, "attic").build()
     application = replace(cutover.application, backends={"old": cutover.backend, "attic": inside})
     with pytest.raises(ConfigurationError, match="'old' is a cutover .*nothing was moved"):
-        Orphans(application, moved).run()
+        OrphansJob(application, moved).run()
 
 
 def test_purge_keeps_what_either_side_may_name(cutover: CutoverWorld) -> None:
@@ -235,8 +239,8 @@ def test_purge_keeps_what_either_side_may_name(cutover: CutoverWorld) -> None:
         file='{"backend": "both", "filename": "docs/0/d0.bin"}',
     )
     cutover.outbox.request_repair("docs/1/d1.bin", Side.SOURCE)
-    report = Purge(application, PurgeOptions(older_than=0, yes=True, lease_ttl=1.0)).run()
-    assert report.counts[OutcomeKind.PURGED] == 2
+    report = PurgeJob(application, PurgeOptions(older_than=0, yes=True, lease_ttl=1.0)).run()
+    assert report.counts[OutcomeKind.DELETED] == 2
     assert report.kept == {"a row or list still names it": 2}
     for name in ("docs/0/d0.bin", "docs/1/d1.bin"):
         assert old.fs.exists(old._prepare_path(name)), name
@@ -246,7 +250,7 @@ def test_purge_refuses_a_run_whose_key_is_a_cutover_now(cutover: CutoverWorld) -
     assert cutover.world.run().exit_code == 0
     application = replace(cutover.application, backends={"old": cutover.backend, "new": cutover.world.new})
     with pytest.raises(ConfigurationError, match="'old' is a cutover now .*nothing was deleted"):
-        Purge(application, PurgeOptions(older_than=0)).run()
+        PurgeJob(application, PurgeOptions(older_than=0)).run()
 
 
 @pytest.mark.parametrize("phase", [Phase.DUAL_WRITE, Phase.DESTINATION_FIRST])
@@ -258,13 +262,13 @@ def test_a_cutover_that_is_not_registered_here_stops_what_deletes_and_moves(
     assert world.run().exit_code == 0
     told = f"records a cutover of 'old' that is not over .phase {phase.name}"
     with pytest.raises(ConfigurationError, match=told):
-        Purge(world.application, PurgeOptions(older_than=0, yes=True, lease_ttl=1.0)).run()
+        PurgeJob(world.application, PurgeOptions(older_than=0, yes=True, lease_ttl=1.0)).run()
     plain = replace(cutover, backend=world.old)
     with pytest.raises(ConfigurationError, match=told):
         plain.orphans(quarantine=".aside")
     options = SyncOptions(delete=True, dry_run=True)
     with pytest.raises(ConfigurationError, match=told):
-        Sync(world.old, world.new, options, application=world.application).run()
+        SyncJob(world.old, world.new, options, application=world.application).run()
 
 
 @pytest.mark.parametrize("phase", [Phase.SOURCE, Phase.DESTINATION])
@@ -274,9 +278,9 @@ def test_a_cutover_that_is_over_stops_nothing(cutover: CutoverWorld, phase: Phas
     with cutover.process("web-2"):
         if phase is Phase.SOURCE:
             with pytest.raises(ConfigurationError, match="1 process at work .web-2 in SOURCE"):
-                Purge(cutover.world.application, PurgeOptions(older_than=0)).run()
-    report = Purge(cutover.world.application, PurgeOptions(older_than=0)).run()
-    assert report.counts == {OutcomeKind.PURGED: 4}
+                PurgeJob(cutover.world.application, PurgeOptions(older_than=0)).run()
+    report = PurgeJob(cutover.world.application, PurgeOptions(older_than=0)).run()
+    assert report.counts == {OutcomeKind.DELETED: 4}
 
 
 def test_what_needs_one_place_refuses_and_names_the_remedy(cutover: CutoverWorld) -> None:
@@ -291,13 +295,13 @@ def test_what_needs_one_place_refuses_and_names_the_remedy(cutover: CutoverWorld
         RunOptions(source="old"), RunOptions(source="old", destination="new", dry_run=True),
     ):  # fmt: skip
         with pytest.raises(ConfigurationError, match=told):
-            Migration(application, options).run()
+            RunJob(application, options).run()
     with pytest.raises(ConfigurationError, match=told):
-        Revert(application, RevertOptions()).run()
+        RevertJob(application, RevertOptions()).run()
     with pytest.raises(ConfigurationError, match=told):
-        Check(cutover.backend, world.new, CheckOptions())
+        CheckJob(cutover.backend, world.new, CheckOptions())
     with pytest.raises(ConfigurationError, match=told):
-        Sync(world.new, cutover.backend, SyncOptions())
+        SyncJob(world.new, cutover.backend, SyncOptions())
     lines = explain(application, "documents.file", ["1"])
     assert "  now: a revert refuses, because 'old' is a cutover" in lines
 

@@ -9,9 +9,9 @@ import pytest
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.jobs.explain import explain
-from migrate_storage.jobs.purge.job import Purge
+from migrate_storage.jobs.purge.job import PurgeJob
 from migrate_storage.jobs.purge.rules import PurgeOptions
-from migrate_storage.jobs.revert.job import Revert, RevertOptions
+from migrate_storage.jobs.revert.job import RevertJob, RevertOptions
 from tests.support.engine.world import World
 
 D0 = "docs/0/d0.bin"
@@ -34,7 +34,7 @@ def test_the_stages_of_a_row(world: World) -> None:
     run = world.run()
     told = story(world, "1")
     assert f"names new:{D0}" in told
-    assert f"run {run.run} copied it from old:{D0} (rewritten, proved by local source, read back" in told
+    assert f"run {run.run} copied it from old:{D0} (repointed, proved by local source, reading the copy back" in told
     assert told.count("as journaled") == 2
     assert f"run {run.run}: repointed, from old:{D0} to new:{D0}" in told
     assert f"now: a revert would name old:{D0} again" in told
@@ -44,10 +44,10 @@ def test_the_stages_of_a_row(world: World) -> None:
     assert "not as journaled any more" in told
     world.old.delete_object(D0)
     assert "the source is missing" in story(world, "1")
-    assert Revert(world.application, RevertOptions(lease_ttl=1.0, settle_time=0)).run().exit_code == 0
+    assert RevertJob(world.application, RevertOptions(lease_ttl=1.0, settle_time=0)).run().exit_code == 0
     told = story(world, "1")
     assert f"run {run.run}: reverted" in told
-    assert f"run {run.run} to new: unreferenced, rewritten" in told
+    assert f"run {run.run} to new: unreferenced, repointed" in told
     assert "now: a run uses the copy while both sides are as journaled" in told
 
 
@@ -56,7 +56,7 @@ def test_a_purged_row_and_one_that_is_in_conflict(world: World) -> None:
     world.run()
     world.old.fs.pipe(world.old._prepare_path("docs/1/d1.bin"), b"written since")
     assert "now: a revert would leave it: conflict" in story(world, "2")
-    Purge(world.application, PurgeOptions(older_than=0, yes=True, lease_ttl=1.0)).run()
+    PurgeJob(world.application, PurgeOptions(older_than=0, yes=True, lease_ttl=1.0)).run()
     told = story(world, "1")
     assert "the source is missing" in told
     assert "now: a revert refuses, because a source object was purged" in told

@@ -17,11 +17,11 @@ from sqlalchemy.engine import make_url
 
 from migrate_storage.core.errors import ConfigurationError, PreflightError
 from migrate_storage.database.connection import Database
-from migrate_storage.jobs.purge.job import Purge
+from migrate_storage.jobs.purge.job import PurgeJob
 from migrate_storage.jobs.purge.rules import PurgeOptions
 from migrate_storage.jobs.readiness import ready_to_unregister
-from migrate_storage.jobs.revert.job import Revert, RevertOptions
-from migrate_storage.jobs.run.job import Migration
+from migrate_storage.jobs.revert.job import RevertJob, RevertOptions
+from migrate_storage.jobs.run.job import RunJob
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.jobs.run.preflight import check
 from migrate_storage.journal import Journal
@@ -168,16 +168,16 @@ def test_visible_rows_only_says_so_and_then_nothing_is_purged(postgres: World) -
     postgres.sql(POLICY)
     visible = replace(as_reader(postgres).application, visible_rows_only=True)
     options = RunOptions(source="old", destination="new", settle_time=0.0, lease_ttl=1.0)
-    report = Migration(visible, options).run()
-    assert (report.exit_code, report.rows_moved, report.hidden_rows) == (0, 2, ("documents",))
+    report = RunJob(visible, options).run()
+    assert (report.exit_code, report.rows_repointed, report.hidden_rows) == (0, 2, ("documents",))
     assert "no row that this role can see names 'old' any more (row level security hides rows of documents)" in headline(report)  # fmt: skip
     with pytest.raises(ConfigurationError, match="--visible-rows-only"):
-        Purge(visible, PurgeOptions(older_than=0.0)).run()
+        PurgeJob(visible, PurgeOptions(older_than=0.0)).run()
     postgres.other_engine = None
     with pytest.raises(ConfigurationError, match="hides rows of documents.*run it again"):
-        Purge(postgres.application, PurgeOptions(older_than=0.0)).run()
+        PurgeJob(postgres.application, PurgeOptions(older_than=0.0)).run()
     assert postgres.run().exit_code == 0
-    assert Purge(postgres.application, PurgeOptions(older_than=0.0)).run().exit_code == 0
+    assert PurgeJob(postgres.application, PurgeOptions(older_than=0.0)).run().exit_code == 0
 
 
 def test_rows_hidden_behind_a_view_are_refused(postgres: World) -> None:
@@ -320,10 +320,10 @@ def test_a_revert_by_a_role_that_may_not_update_is_refused_before_its_first_row(
     options = RevertOptions(lease_ttl=1.0, settle_time=0.0)
     for wanted in ("GRANT UPDATE on the column", "may not write migrate_storage_row of the journal"):
         with pytest.raises(PreflightError, match=wanted):
-            Revert(postgres.application, options).run()
+            RevertJob(postgres.application, options).run()
         assert [file["backend"] for file in postgres.raw()] == ["new"] * 3
         postgres.sql(f"GRANT UPDATE (file) ON documents TO reader_{os.getpid()}")
         postgres.sql(f"REVOKE INSERT ON migrate_storage_row FROM reader_{os.getpid()}")
-    assert Revert(postgres.application, RevertOptions(dry_run=True)).run().rows_moved == 0
+    assert RevertJob(postgres.application, RevertOptions(dry_run=True)).run().rows_repointed == 0
     postgres.sql(f"GRANT ALL ON migrate_storage_row, migrate_storage_row_id_seq TO reader_{os.getpid()}")
-    assert Revert(postgres.application, options).run().rows_moved == 3
+    assert RevertJob(postgres.application, options).run().rows_repointed == 3

@@ -11,9 +11,9 @@ import pytest
 import sqlalchemy as sa
 
 from migrate_storage.core.model import OutcomeKind
-from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
-from migrate_storage.jobs.verify.check_object import AuditOptions
-from migrate_storage.jobs.verify.job import Audit
+from migrate_storage.jobs.orphans.job import OrphansJob, OrphansOptions
+from migrate_storage.jobs.verify.check_object import VerifyOptions
+from migrate_storage.jobs.verify.job import VerifyJob
 from tests.support.engine import registrations as places
 from tests.support.engine.world import World
 from tests.support.jobs.purge import purge
@@ -57,20 +57,20 @@ def test_no_job_ends(world: World) -> None:
     count = insert(world, NAMES)
     assert count >= 2 * len(NAMES) - 2
     report = world.run()
-    assert (report.state, report.counts[OutcomeKind.REWRITTEN]) == ("finished", 3), report.error
+    assert (report.state, report.counts[OutcomeKind.REPOINTED]) == ("completed", 3), report.error
     jobs: tuple[Any, ...] = (
-        Audit(world.application, AuditOptions()),
-        Orphans(world.application, OrphansOptions(min_age=0.0, lease_ttl=1.0)),
-        Orphans(world.application, OrphansOptions(min_age=0.0, lease_ttl=1.0, acknowledge_missing="lost", yes=True)),
+        VerifyJob(world.application, VerifyOptions()),
+        OrphansJob(world.application, OrphansOptions(min_age=0.0, lease_ttl=1.0)),
+        OrphansJob(world.application, OrphansOptions(min_age=0.0, lease_ttl=1.0, acknowledge_missing="lost", yes=True)),
     )
     for job in jobs:
-        assert job.run().state == "finished"
+        assert job.run().state == "completed"
     # The role of MariaDB may not SELECT everything, so that its server may hide tables.
-    assert purge(world, visible_tables_only=True).counts == {OutcomeKind.PURGED: 3}
+    assert purge(world, visible_tables_only=True).counts == {OutcomeKind.DELETED: 3}
 
 
 def test_a_row_that_names_nothing_is_named_with_its_key(world: World) -> None:
     insert(world, ("",))
-    report = Orphans(world.application, OrphansOptions(min_age=0.0)).run()
+    report = OrphansJob(world.application, OrphansOptions(min_age=0.0)).run()
     assert (report.state, report.exit_code) == ("failed", 3)
     assert "documents.file[100]" in report.error

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from migrate_storage.core.errors import ConfigurationError
-from migrate_storage.jobs.purge.job import Purge
+from migrate_storage.jobs.purge.job import PurgeJob
 from migrate_storage.jobs.purge.rules import PurgeOptions
-from migrate_storage.jobs.run.job import Migration
+from migrate_storage.jobs.run.job import RunJob
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.reporting import Report
 from tests.support.engine import registrations as places
@@ -32,20 +32,20 @@ def run(made: MadeUp, excused: tuple[str, ...], done: Counter[str]) -> Report:
     )
     before = made.texts()
     try:
-        return Migration(made.application, options).run()
+        return RunJob(made.application, options).run()
     except ConfigurationError as error:
         assert "nothing was touched" in str(error)
         assert list(made.texts().values()) == list(before.values())
     done["refused for keys"] += 1
     made.remove_doubtful_rows()
-    return Migration(made.application, options).run()
+    return RunJob(made.application, options).run()
 
 
 def purge(made: MadeUp, excused: tuple[str, ...], done: Counter[str]) -> None:
     options = PurgeOptions(older_than=0.0, yes=True, lease_ttl=1.0, visible_tables_only=True, excused=excused)
     try:
-        report = Purge(made.application, options).run()
-        done["purged"] += sum(count for kind, count in report.counts.items() if kind.value == "purged")
+        report = PurgeJob(made.application, options).run()
+        done["deleted"] += sum(count for kind, count in report.counts.items() if kind.value == "deleted")
     except ConfigurationError as error:
         assert "nothing was deleted" in str(error)
         done["purges refused"] += 1
@@ -58,10 +58,10 @@ def check(made: MadeUp, done: Counter[str]) -> None:
     ]
     excused = tuple(name for name in hidden if made.random.random() < 0.2)
     report = run(made, excused, done)
-    assert report.state == "finished"
+    assert report.state == "completed"
     done["files"] += made.check_opens()
     named = made.naming("old")
-    listed = {str(ref).partition("[")[0] for outcome in report.listed for ref in outcome.refs}
+    listed = {str(ref).partition("[")[0] for outcome in report.problems for ref in outcome.refs}
     assert report.census is not None
     counted = {str(each) for each in report.census.columns if each.rows.get("old")}
     assert named.keys() <= counted, "each column that names the old key is in the report"

@@ -16,15 +16,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from migrate_storage.application.application import Application
 from migrate_storage.core.errors import MigrateStorageError
 from migrate_storage.jobs.explain import explain
-from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
-from migrate_storage.jobs.purge.job import Purge
+from migrate_storage.jobs.orphans.job import OrphansJob, OrphansOptions
+from migrate_storage.jobs.purge.job import PurgeJob
 from migrate_storage.jobs.purge.rules import PurgeOptions
 from migrate_storage.jobs.readiness import ready_to_unregister
-from migrate_storage.jobs.revert.job import Revert, RevertOptions
-from migrate_storage.jobs.run.job import Migration
+from migrate_storage.jobs.revert.job import RevertJob, RevertOptions
+from migrate_storage.jobs.run.job import RunJob
 from migrate_storage.jobs.run.options import RunOptions
-from migrate_storage.jobs.verify.check_object import AuditOptions
-from migrate_storage.jobs.verify.job import Audit
+from migrate_storage.jobs.verify.check_object import VerifyOptions
+from migrate_storage.jobs.verify.job import VerifyJob
 from migrate_storage.journal.schema import Tables
 from migrate_storage.reporting import Report
 from migrate_storage.stores.fsspec_store import FsspecStore
@@ -44,18 +44,18 @@ SPARED = {("run", "destination", "delete"), ("revert", "source", "delete"), ("re
 
 
 def run(application: Application, **options: Any) -> Report:
-    return Migration(
+    return RunJob(
         application, RunOptions(source="old", destination="new", settle_time=0.0, lease_ttl=1.0, **options)
     ).run()
 
 
 def purge(application: Application, **options: Any) -> Report:
-    return Purge(application, PurgeOptions(older_than=0.0, yes=True, lease_ttl=1.0, **options)).run()
+    return PurgeJob(application, PurgeOptions(older_than=0.0, yes=True, lease_ttl=1.0, **options)).run()
 
 
 def orphans(application: Application, **options: Any) -> Report:
     given = {"keys": ("old",), "min_age": 0.0, "lease_ttl": 1.0, "yes": True, **options}
-    return Orphans(application, OrphansOptions(**given)).run()
+    return OrphansJob(application, OrphansOptions(**given)).run()
 
 
 def prune(application: Application) -> None:
@@ -67,10 +67,10 @@ def prune(application: Application) -> None:
 COMMANDS: dict[str, Callable[[Application], Any]] = {
     "plan": lambda application: run(application, dry_run=True),
     "run": run,
-    "verify --read-content": lambda application: Audit(application, AuditOptions(read_content=True)).run(),
+    "verify --read-content": lambda application: VerifyJob(application, VerifyOptions(read_content=True)).run(),
     "explain": lambda application: explain(application, "documents.file", ["1"]),
     "status --ready-to-unregister": lambda application: ready_to_unregister(application, "old", soak=0.0),
-    "revert": lambda application: Revert(application, RevertOptions(settle_time=0.0, lease_ttl=1.0)).run(),
+    "revert": lambda application: RevertJob(application, RevertOptions(settle_time=0.0, lease_ttl=1.0)).run(),
     "purge": purge,
     "purge --unreferenced-copies": lambda application: purge(application, unreferenced_copies=True),
     "orphans": lambda application: orphans(application, yes=False),
@@ -90,7 +90,9 @@ def succeeds(command: str, application: Application) -> bool:
     if isinstance(result, Report):
         # A run goes on without columns that it may not search: they make the exit code 1, and no row stays.
         blind = (
-            result.kind == "run" and result.state == "finished" and (result.rows_left, result.listed_total) == (0, 0)
+            result.kind == "run"
+            and result.state == "completed"
+            and (result.rows_remaining, result.problem_count) == (0, 0)
         )
         return result.exit_code == 0 or blind
     if command == "status --ready-to-unregister":
@@ -180,7 +182,7 @@ def prepare(bed: Bed, command: str) -> None:
         return
     assert world.run().exit_code == 0
     if command == "purge --unreferenced-copies":
-        assert Revert(world.application, RevertOptions(settle_time=0.0, lease_ttl=1.0)).run().exit_code == 0
+        assert RevertJob(world.application, RevertOptions(settle_time=0.0, lease_ttl=1.0)).run().exit_code == 0
     if command == "revert":
         world.new.save_object(FileObject(backend="new", filename="docs/0/d0.bin"), b"goes back")
 

@@ -30,7 +30,7 @@ def begin_run(database: Database, schema: str | None) -> None:
         "source": "old",
         "destination": "new",
         "way": "rekey",
-        "state": "finished",
+        "state": "completed",
         "started": 1.0,
         "updated": 1.0,
     }

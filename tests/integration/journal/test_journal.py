@@ -55,10 +55,10 @@ def test_a_journal_in_another_database(urls: tuple[str, str], tmp_path: Path) ->
     world = World(rows, places.old_local(tmp_path / "old").build(), places.new_local(tmp_path / "new").build())
     world.fill(20, 5, 9)
     report = world.run(journal=journal, batch_size=4)
-    assert (report.state, report.exit_code, report.rows_left) == ("finished", 0, 0), report
+    assert (report.state, report.exit_code, report.rows_remaining) == ("completed", 0, 0), report
     world.check(backend="new")
     assert not [table for table in sa.inspect(world.engine).get_table_names() if table.startswith(PREFIX)]
-    assert states(journal) == {"repointed": report.rows_moved}
+    assert states(journal) == {"repointed": report.rows_repointed}
     assert world.run(journal=journal).resumed
     world.close()
 
@@ -82,8 +82,8 @@ def test_killed_between_the_two_databases(postgres_url: str, tmp_path: Path, mom
     assert states(journal) == {"intent": 20}
     assert {value["backend"] for value in world.raw()} == {"old" if then == "superseded" else "new"}
     report = world.run(journal=journal, lease_ttl=1.0)
-    assert (report.exit_code, report.rows_left) == (0, 0)
-    assert report.rows_moved == (20 if then == "superseded" else 0)
+    assert (report.exit_code, report.rows_remaining) == (0, 0)
+    assert report.rows_repointed == (20 if then == "superseded" else 0)
     assert states(journal) == ({"superseded": 20, "repointed": 20} if then == "superseded" else {"repointed": 20})
     assert world.check(backend="new") == 20
     world.close()
@@ -101,7 +101,7 @@ def test_killed_inside_the_common_transaction(database_url: str, tmp_path: Path,
     assert {value["backend"] for value in world.raw()} == {"old"}
     assert {entry.state for entry in world.journal.values()} == {"intent"}
     report = world.run(lease_ttl=1.0)
-    assert (report.exit_code, report.rows_moved) == (0, 20)
+    assert (report.exit_code, report.rows_repointed) == (0, 20)
     assert states(database_url) == {"repointed": 20}
     # The killed run may have written these copies, or somebody else: nothing tells, so they are never removed.
     assert {entry.written_by_us for entry in world.journal.values()} == {None}
@@ -172,9 +172,9 @@ def test_each_run_leaves_its_report(world: World) -> None:
     first, second = world.run(limit=2), world.run()
     with opened(world.url) as journal:
         runs = journal.runs.latest()
-        assert [run.state for run in runs] == ["finished", "limited"]
+        assert [run.state for run in runs] == ["completed", "limit_reached"]
         assert [run.id for run in runs] == [second.run, first.run]
-        assert journal.objects.count(second.run) == {OutcomeKind.REWRITTEN: 2}
+        assert journal.objects.count(second.run) == {OutcomeKind.REPOINTED: 2}
         assert journal.runs.find(first.run[:-2]).id == first.run
         with pytest.raises(ConfigurationError, match="no runs begin with 'zzz'"):
             journal.runs.find("zzz")

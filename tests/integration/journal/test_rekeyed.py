@@ -16,15 +16,16 @@ import pytest
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import OutcomeKind
+from migrate_storage.core.proofs import SAME_OBJECT, SAME_OBJECT_LISTING
 from migrate_storage.database.connection import Database
 from migrate_storage.engine.rekey import batched, postgres
 from migrate_storage.jobs.explain import explain
-from migrate_storage.jobs.purge.job import Purge
+from migrate_storage.jobs.purge.job import PurgeJob
 from migrate_storage.jobs.purge.rules import PurgeOptions
-from migrate_storage.jobs.revert.job import Revert, RevertOptions
+from migrate_storage.jobs.revert.job import RevertJob, RevertOptions
 from migrate_storage.jobs.run import passes
-from migrate_storage.jobs.verify.job import Audit, AuditOptions
-from migrate_storage.journal import SAME_PLACE, SAME_PLACE_LISTED, Journal, object_id
+from migrate_storage.jobs.verify.job import VerifyJob, VerifyOptions
+from migrate_storage.journal import Journal, object_id
 from migrate_storage.journal.migrate import migrate_tables
 from migrate_storage.journal.steps import STEPS
 from migrate_storage.reporting import Report
@@ -121,13 +122,13 @@ TOUCHED = ("2", "4", "6", "8", "10", "12", "13", "14", "100", "105", "208")
 def told(report: Report) -> Any:
     """A report without what is another in each run."""
     counts = {kind.value: count for kind, count in report.counts.items()}
-    listed = sorted((each.kind.value, str(each.source), plain(each.reason)) for each in report.listed)
+    listed = sorted((each.kind.value, str(each.source), plain(each.reason)) for each in report.problems)
     return (
         report.state,
         report.exit_code,
         counts,
-        report.rows_moved,
-        report.rows_left,
+        report.rows_repointed,
+        report.rows_remaining,
         sorted(report.kept.items()),
         listed,
     )
@@ -135,7 +136,7 @@ def told(report: Report) -> Any:
 
 def plain(line: str) -> str:
     """A line without run, time, proof and folder."""
-    line = line.replace(SAME_PLACE_LISTED, SAME_PLACE)
+    line = line.replace(SAME_OBJECT_LISTING, SAME_OBJECT)
     line = re.sub(r"\d{8}-\d{6}-[0-9a-f]{8}", "RUN", line)
     line = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "TIME", line)
     line = re.sub(r"ETag \S+", "ETag", line)
@@ -167,7 +168,7 @@ def journaled(world: World, report: Report, rows_of_all: int) -> Any:
             [row["pk"] for row in rows.of_object(ids[0])], rows.of_object("0" * 32),
             rows.count_by_column(run), rows.count_repointed(run), rows.last_repointed([run]) is not None,
             sorted(row["row_id"] for batch in rows.in_state("repointed", run=run) for row in batch),
-            sums.objects, sums.outcomes, sum(share.bytes for share in sums.evidence.values()), sums.columns,
+            sums.objects, sums.outcomes, sum(share.bytes for share in sums.verified_by.values()), sums.columns,
         )  # fmt: skip
 
 
@@ -176,7 +177,7 @@ def live(world: World, kept: str, ranges: int) -> list[Any]:
     answers: list[Any] = []
     before = {2 * n: value for n, value in enumerate(world.raw(), 1)}
     first = world.run()
-    assert (first.state, first.exit_code, first.rows_moved) == ("finished", 0, len(before))
+    assert (first.state, first.exit_code, first.rows_repointed) == ("completed", 0, len(before))
     with journal_of(world) as journal:
         packed = sum(1 for _ in journal.rekeyed.rows(first.run))
         assert packed == (0 if kept == "row by row" else ranges)
@@ -187,14 +188,14 @@ def live(world: World, kept: str, ranges: int) -> list[Any]:
     answers.append(journaled(world, first, len(before)))
     disturb(world, before)
     answers.append(stories(world))
-    answers.append(told(Audit(world.application, AuditOptions()).run()))
+    answers.append(told(VerifyJob(world.application, VerifyOptions()).run()))
     for yes in (False, True):
         options = PurgeOptions(older_than=0, yes=yes, lease_ttl=1.0, visible_tables_only=True, max_delete=10**6)
-        answers.append(told(Purge(world.application, options).run()))
-    answers.append(told(Revert(world.application, RevertOptions(dry_run=True)).run()))
+        answers.append(told(PurgeJob(world.application, options).run()))
+    answers.append(told(RevertJob(world.application, RevertOptions(dry_run=True)).run()))
     answers.append(told(world.run()))
     answers.append(stories(world))
-    answers.append(told(Revert(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05)).run()))
+    answers.append(told(RevertJob(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05)).run()))
     answers.append(stories(world))
     values = {
         id_: read(world, id_) for (id_,) in world.sql("SELECT id FROM documents WHERE file IS NOT NULL ORDER BY id")
@@ -203,7 +204,7 @@ def live(world: World, kept: str, ranges: int) -> list[Any]:
     untouched = [id_ for id_ in before if str(id_) not in TOUCHED and id_ not in (104, 206)]
     assert all(values[id_] == before[id_] for id_ in untouched)
     answers.append(told(world.run()))
-    answers.append(told(Audit(world.application, AuditOptions()).run()))
+    answers.append(told(VerifyJob(world.application, VerifyOptions()).run()))
     return answers
 
 
@@ -238,9 +239,9 @@ def test_a_journal_of_the_version_before_goes_on(
         assert len(migrate_tables(journal.database, journal.tables)) == len(STEPS)
         monkeypatch.setattr(passes, "MIN_BATCHED_REKEY_ROWS", 1)
         world.add(*(Document(id=100 + n, title="t", file=world.file(f"b/later/{n}")) for n in range(9)))
-        assert (world.run().rows_moved, len(list(journal.rekeyed.rows()))) == (9, 1)
-        report = Revert(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05)).run()
-        assert (report.exit_code, report.rows_moved) == (0, 29)
+        assert (world.run().rows_repointed, len(list(journal.rekeyed.rows()))) == (9, 1)
+        report = RevertJob(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05)).run()
+        assert (report.exit_code, report.rows_repointed) == (0, 29)
         assert world.check(backend="old") == 29
 
 
@@ -268,9 +269,9 @@ def test_an_object_that_several_rows_name_is_counted_once(database: str, tmp_pat
         for id_ in (4, 6, 38):
             write(world, id_, read(world, 2))
         report = world.run()
-        assert (report.rows_moved, report.counts, len(list(journal.rekeyed.rows()))) == (
+        assert (report.rows_repointed, report.counts, len(list(journal.rekeyed.rows()))) == (
             20,
-            {OutcomeKind.REWRITTEN: 17},
+            {OutcomeKind.REPOINTED: 17},
             3,
         )
         records = [record for batch in journal.objects.of_run(report.run) for record in batch]
@@ -330,9 +331,9 @@ def test_a_revert_begins_with_some_ranges_packed_and_some_not(database: str, tmp
         first = world.run()
         next(journal.rekeyed.unpack_runs([first.run]))
         assert len(list(journal.rekeyed.rows())) == 2
-        rehearsed = Revert(world.application, RevertOptions(dry_run=True)).run()
-        assert (rehearsed.counts, len(list(journal.rekeyed.rows()))) == ({OutcomeKind.REWRITTEN: 20}, 2)
-        report = Revert(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05)).run()
-        assert (report.exit_code, report.rows_moved, list(journal.rekeyed.rows())) == (0, 20, [])
+        rehearsed = RevertJob(world.application, RevertOptions(dry_run=True)).run()
+        assert (rehearsed.counts, len(list(journal.rekeyed.rows()))) == ({OutcomeKind.REPOINTED: 20}, 2)
+        report = RevertJob(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05)).run()
+        assert (report.exit_code, report.rows_repointed, list(journal.rekeyed.rows())) == (0, 20, [])
         assert world.check(backend="old") == 20
         assert [(state, count) for _, state, count in journal.rows.count_by_column(first.run)] == [("reverted", 20)]

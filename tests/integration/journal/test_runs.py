@@ -14,7 +14,7 @@ from migrate_storage.journal.records import RunRecord
 
 def record(name: str, kind: str, source: str, started: float) -> RunRecord:
     return RunRecord(
-        id=name, kind=kind, source=source, destination="new", way="move", state="finished", started=started, updated=started,
+        id=name, kind=kind, source=source, destination="new", way="move", state="completed", started=started, updated=started,
         finished=started, report="",
     )  # fmt: skip
 

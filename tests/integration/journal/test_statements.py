@@ -76,7 +76,7 @@ def test_the_grants_are_enough(roles: tuple[str, str], postgres_url: str, tmp_pa
         world.sql(f"GRANT SELECT, UPDATE ON {table} TO {sa.make_url(jobs).username}")
     world.other_engine = sa.create_engine(jobs)
     report = world.run()
-    assert (report.exit_code, report.rows_left) == (0, 0), report
+    assert (report.exit_code, report.rows_remaining) == (0, 0), report
     world.other_engine.dispose()
     world.close()
 

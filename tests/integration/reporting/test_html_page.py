@@ -183,16 +183,16 @@ def test_it_says_how_it_ended_what_needs_a_person_and_what_to_type(journal: Jour
                  "look for it in a backup", "migrate-storage run --from old --to new --app shop", "a copy does not carry object tags",
                  "the source's own digest is that of the bytes that were read", "30 min 00 s"):  # fmt: skip
         assert part in text, part
-    done = replace(report, listed=(), rows_left=0, counts={OutcomeKind.REWRITTEN: 400})
+    done = replace(report, problems=(), rows_remaining=0, counts={OutcomeKind.REPOINTED: 400})
     assert "migrate-storage status --ready-to-unregister" in Seen(page(done, Figures())).text
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"kind": "revert"}, {"kind": "purge", "counts": {OutcomeKind.PURGED: 3}}, {"kind": "verify", "rows_left": None},
-        {"state": "failed", "error": "database: <gone>"}, {"state": "planned", "dry_run": True}, {"state": "stopped"},
-        {"finished": 0.0, "counts": {}, "listed": (), "next_command": ""},
+        {"kind": "revert"}, {"kind": "purge", "counts": {OutcomeKind.DELETED: 3}}, {"kind": "verify", "rows_remaining": None},
+        {"state": "failed", "error": "database: <gone>"}, {"state": "planned", "dry_run": True}, {"state": "interrupted"},
+        {"finished": 0.0, "counts": {}, "problems": (), "next_command": ""},
     ],
 )  # fmt: skip
 def test_every_ending_of_every_job_has_a_page(journal: Journal, changes: dict[str, object]) -> None:
@@ -220,7 +220,7 @@ def test_the_longest_names_that_all_need_a_person_keep_the_page_small(journal: J
         reason=long,
         refs=(ref,) * 9,
     )
-    report: Report = replace(journaled(journal, 1), listed=(outcome,) * 1000, counts={OutcomeKind.FAILED: 1000})
+    report: Report = replace(journaled(journal, 1), problems=(outcome,) * 1000, counts={OutcomeKind.FAILED: 1000})
     text = page(report, Figures())
     assert 1_000_000 < len(text.encode()) < 2_000_000
     assert re.search(r"And [\d,]+ more objects; the journal holds them all", text)

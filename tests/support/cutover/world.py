@@ -18,9 +18,9 @@ from migrate_storage.cutover.phase.source import SharedPhase
 from migrate_storage.cutover.phase.transitions import PhaseController
 from migrate_storage.cutover.repair import Repair, repair_all
 from migrate_storage.database.connection import Database
-from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
-from migrate_storage.jobs.verify.check_object import AuditOptions
-from migrate_storage.jobs.verify.job import Audit
+from migrate_storage.jobs.orphans.job import OrphansJob, OrphansOptions
+from migrate_storage.jobs.verify.check_object import VerifyOptions
+from migrate_storage.jobs.verify.job import VerifyJob
 from migrate_storage.reporting import Report
 from tests.support.engine.world import World
 
@@ -86,13 +86,13 @@ class CutoverWorld:
     def verify(self, application: Application | None = None, **options: Any) -> tuple[Report, dict[str, Outcome]]:
         """Run ``verify``; return its report, and the outcomes by filename."""
         events: list[Any] = []
-        report = Audit(application or self.application, AuditOptions(**options), listener=events.append).run()
+        report = VerifyJob(application or self.application, VerifyOptions(**options), listener=events.append).run()
         return report, _outcomes(events)
 
     def orphans(self, **options: Any) -> tuple[Report, list[Outcome]]:
         """Run ``orphans``; return its report, and all outcomes."""
         events: list[Any] = []
-        report = Orphans(self.application, OrphansOptions(min_age=0, **options), listener=events.append).run()
+        report = OrphansJob(self.application, OrphansOptions(min_age=0, **options), listener=events.append).run()
         return report, [event.outcome for event in events if hasattr(event, "outcome")]
 
     def close(self) -> None:

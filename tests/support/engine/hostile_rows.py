@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
-from migrate_storage.core.events import ItemFinished
+from migrate_storage.core.events import ObjectFinished
 from migrate_storage.core.model import Outcome, OutcomeKind
 from tests.support.engine.hostile_keys import hostile_names
 from tests.support.engine.world import World
@@ -54,14 +54,14 @@ def check_rows(world: World, names: dict[int, str], contents: dict[int, bytes]) 
     """Check that each file is at its new key with its own bytes, or that its row is unchanged and listed with a reason."""
     ended: dict[int, Outcome] = {}
     for event in world.events:
-        if isinstance(event, ItemFinished):
+        if isinstance(event, ObjectFinished):
             ended.update({ref.pk[0]: event.outcome for ref in event.outcome.refs})
     values = dict(world.sql("SELECT id, file FROM documents"))
     for number, name in names.items():
         value = values[number] if isinstance(values[number], dict) else json.loads(values[number])
         outcome = ended[number]
         if value["backend"] == "new":
-            assert outcome.kind is OutcomeKind.REWRITTEN
+            assert outcome.kind is OutcomeKind.REPOINTED
             # A disk opens ``a/../b`` only where ``a`` is a folder; the row names ``b``.
             held = contents.get(number) or world.old.get_content(posixpath.normpath(name))
             assert world.new.get_content(value["filename"]) == held, name

@@ -23,7 +23,7 @@ from migrate_storage.engine import listing_evidence, repoint_batches
 from migrate_storage.engine import verify as engine_verify
 from migrate_storage.engine.transfer import Digests
 from migrate_storage.jobs.run import passes
-from migrate_storage.jobs.run.job import Migration
+from migrate_storage.jobs.run.job import RunJob
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.stores.fsspec_store import FsspecStore
 from migrate_storage.stores.obstore_store import ObstoreStore
@@ -114,8 +114,8 @@ def _live(life: Life) -> None:
         os.write(notes, f"{line}\n".encode())
 
     steps = _armed(life, note)
-    report = Migration(application, RunOptions(**options)).run()
-    note(f"ended {steps.count} {report.state} {report.exit_code} {report.rows_left}")
+    report = RunJob(application, RunOptions(**options)).run()
+    note(f"ended {steps.count} {report.state} {report.exit_code} {report.rows_remaining}")
 
 
 def _armed(life: Life, note: Callable[[str], None]) -> _Steps:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
+from migrate_storage.jobs.orphans.job import OrphansJob, OrphansOptions
 from migrate_storage.journal.objects import ObjectRepository
 from migrate_storage.stores.fsspec_store import FsspecStore
 from migrate_storage.stores.obstore_store import ObstoreStore
@@ -68,4 +68,4 @@ def _live(life: OrphansLife) -> None:
         for name in names:
             around(owner, name)
     world = World(life.url, places.old_local(life.old).build(), places.new_local(life.new).build())
-    Orphans(world.application, OrphansOptions(concurrency=1, yes=True, keys=("old",), **life.options)).run()
+    OrphansJob(world.application, OrphansOptions(concurrency=1, yes=True, keys=("old",), **life.options)).run()

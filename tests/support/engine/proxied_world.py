@@ -48,7 +48,7 @@ class ProxiedWorld:
         """Check each row: it names an object with the right bytes, or is listed with a reason."""
         self.harm("both")
         journal = self.world.journal
-        listed = {outcome.source.path: outcome for outcome in report.listed}
+        listed = {outcome.source.path: outcome for outcome in report.problems}
         moved = stayed = 0
         for value in self.world.raw():
             name, right = value["metadata"]["name"], self.world.contents[value["metadata"]["name"]]
@@ -61,7 +61,7 @@ class ProxiedWorld:
                 assert listed[name].reason
                 assert journal[name].reason
                 stayed += 1
-        assert (moved, stayed, moved + stayed) == (report.rows_moved, report.rows_left, rows)
+        assert (moved, stayed, moved + stayed) == (report.rows_repointed, report.rows_remaining, rows)
         assert report.exit_code == (1 if stayed else 0), report
         return {"moved": moved, "listed": stayed}
 

@@ -21,7 +21,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from migrate_storage.application.application import Application
 from migrate_storage.core.events import Event
 from migrate_storage.core.model import Column
-from migrate_storage.jobs.run.job import Migration
+from migrate_storage.jobs.run.job import RunJob
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.journal import Journal, ObjectRecord
 from migrate_storage.reporting import Report
@@ -170,9 +170,9 @@ class World:
 
     # -- the migration
 
-    def migration(self, **options: Any) -> Migration:
+    def migration(self, **options: Any) -> RunJob:
         options = {"source": self.old.key, "destination": self.new.key, "settle_time": 0.1, **options}
-        return Migration(self.application, RunOptions(**options), self.events.append)
+        return RunJob(self.application, RunOptions(**options), self.events.append)
 
     def run(self, **options: Any) -> Report:
         return self.migration(**options).run()

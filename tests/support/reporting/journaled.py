@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from migrate_storage.core.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Way
+from migrate_storage.core.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Strategy
 from migrate_storage.database.connection import Database
 from migrate_storage.journal import Journal, ObjectRecord, RunRecord
 from migrate_storage.journal.records import digest
-from migrate_storage.reporting import LISTED, Report
+from migrate_storage.reporting import MAX_PROBLEMS, Report
 
 BEGAN, SECONDS = 1_700_000_000.0, 1800.0
 DOCUMENTS = Column(table="documents", column="file", key=("id",))
@@ -35,7 +35,7 @@ NAUGHTY = (
 )  # fmt: skip
 FAILURES = (
     (OutcomeKind.MISSING, "the source holds no such object"),
-    (OutcomeKind.OCCUPIED, "something else stands at the destination: 812 bytes, 1,024 expected"),
+    (OutcomeKind.DESTINATION_EXISTS, "something else stands at the destination: 812 bytes, 1,024 expected"),
     (OutcomeKind.FAILED, "put: 403 AccessDenied: the credentials may not write here"),
 )
 NOTES = (
@@ -70,14 +70,14 @@ def journaled(journal: Journal, count: int, *, hostile: bool = False, one_in: in
             at = BEGAN + SECONDS * min(0.999, (number / count) ** 0.9 + 0.02 * rng.random())
             path = name_of(number, hostile)
             kind, reason, proof = (
-                OutcomeKind.REWRITTEN,
+                OutcomeKind.REPOINTED,
                 "",
-                rng.choice(("source digest", "read twice")) + ", destination digest",
+                rng.choice(("source_digest", "source_reread")) + ", destination_digest",
             )
             if number % one_in == one_in - 1:
                 kind, reason = FAILURES[number // one_in % 3]
                 reason, proof = f"{reason} {path}" if hostile else reason, ""
-                if len(listed) < LISTED:
+                if len(listed) < MAX_PROBLEMS:
                     refs = (RowRef(column, (path if hostile else number,)),)
                     places = Location("old", path), Location("new", path)
                     listed.append(Outcome(kind=kind, source=places[0], destination=places[1], reason=reason, refs=refs))
@@ -105,14 +105,14 @@ def journaled(journal: Journal, count: int, *, hostile: bool = False, one_in: in
         journal.database.transaction(partial(_insert, ((table.object, objects), (table.row, swapped))))
     total = sum(number for kind, number in counts.items() if not kind.done)
     report = Report(
-        run=run, way=Way.MOVE, way_reason="the keys reach different storage: each object is copied and verified, then its rows are re-pointed",
-        source="old", destination="new", state="finished", started=BEGAN, finished=BEGAN + SECONDS, passes=2, counts=counts,
-        rows_moved=rows, rows_left=total, bytes_moved=moved, evidence=evidence, listed=tuple(listed),
-        not_carried=NOTES[:1], notes=NOTES[1:], next_command="migrate-storage run --from old --to new",
+        run=run, strategy=Strategy.MOVE, strategy_reason="the keys reach different storage: each object is copied and verified, then its rows are re-pointed",
+        source="old", destination="new", state="completed", started=BEGAN, finished=BEGAN + SECONDS, passes=2, counts=counts,
+        rows_repointed=rows, rows_remaining=total, bytes_copied=moved, verified_by=evidence, problems=tuple(listed),
+        not_preserved=NOTES[:1], notes=NOTES[1:], next_command="migrate-storage run --from old --to new",
     )  # fmt: skip
     journal.runs.begin(
         RunRecord(
-            id=run, kind="run", source="old", destination="new", way="move", state="finished", started=BEGAN, updated=BEGAN + SECONDS,
+            id=run, kind="run", source="old", destination="new", way="move", state="completed", started=BEGAN, updated=BEGAN + SECONDS,
             finished=BEGAN + SECONDS, report=json.dumps(report.to_dict()),
         )
     )  # fmt: skip

@@ -16,7 +16,7 @@ import pytest
 from migrate_storage.application.endpoints import backend_at
 from migrate_storage.core.events import Event
 from migrate_storage.core.filters import Filters
-from migrate_storage.jobs.sync.job import Sync
+from migrate_storage.jobs.sync.job import SyncJob
 from migrate_storage.jobs.sync.options import SyncOptions
 from migrate_storage.reporting import Report
 from tests.support.recipes import HOST, _binary, answers
@@ -46,7 +46,7 @@ def sync(tmp_path: Path, events: list[Event]) -> Run:
     ) -> Report:
         journal = None if application is not None else f"sqlite:///{tmp_path / 'journal.db'}"
         values = {"journal": journal, "concurrency": 8, "filters": filters or Filters(), **options}
-        return Sync(
+        return SyncJob(
             end(source), end(destination), SyncOptions(**values), application=application,
             listener=events.append, backup=None if backup is None else end(backup),
         ).run()  # fmt: skip

@@ -17,7 +17,7 @@ from migrate_storage.journal import ObjectRecord
 
 COLUMN = Column(table="documents", column="file", key=("id",))
 META = ObjectMeta(path="x", size=1, e_tag="a")
-VERIFIED = Verified(source=META, destination=META, evidence="both read")
+VERIFIED = Verified(source=META, destination=META, evidence="content_compared")
 
 
 def row_of(number: int, *ids: str) -> PendingRow:
@@ -69,7 +69,7 @@ def test_its_states() -> None:
     states.append(of.state)
     of.begin_repointing(result(of, verified=VERIFIED))
     states.append(of.state)
-    assert of.fail(OutcomeKind.CHANGED, "why").kind is OutcomeKind.CHANGED
+    assert of.fail(OutcomeKind.MODIFIED, "why").kind is OutcomeKind.MODIFIED
     assert [*states, of.state] == list(PendingState)
 
 

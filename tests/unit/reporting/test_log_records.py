@@ -9,32 +9,32 @@ import pytest
 import structlog
 
 from migrate_storage.core.events import (
-    BytesMoved,
-    ItemFinished,
-    Noted,
-    PaceChanged,
+    BytesTransferred,
+    DiagnosticRaised,
+    ObjectFinished,
     PassStarted,
     RunFinished,
     RunStarted,
+    ThrottleChanged,
 )
-from migrate_storage.core.model import Location, Note, Outcome, OutcomeKind, Severity, Way
+from migrate_storage.core.model import Location, Note, Outcome, OutcomeKind, Severity, Strategy
 from migrate_storage.reporting.log_records import logged
 
 EVIL = "a\x1b[31m\nfake: line\u202e"
-DONE = Outcome(kind=OutcomeKind.REWRITTEN, source=Location("old", "a"), destination=Location("new", "a"), size=3)
+DONE = Outcome(kind=OutcomeKind.REPOINTED, source=Location("old", "a"), destination=Location("new", "a"), size=3)
 MISSING = Outcome(
     kind=OutcomeKind.MISSING, source=Location("old", EVIL), destination=Location("new", "b"), reason="gone"
 )
 EVENTS = [
-    (RunStarted(kind="run", run="r", source="old", destination="new", way=Way.MOVE, reason="far", dry_run=False, resumed=False, rows=2), "run_started", logging.INFO, "run r: old -> new, move: far"),
+    (RunStarted(job="run", run="r", source="old", destination="new", strategy=Strategy.MOVE, reason="far", dry_run=False, resumed=False, rows=2), "run_started", logging.INFO, "run r: old -> new, move: far"),
     (PassStarted(number=1), "pass_started", logging.INFO, "pass 1"),
-    (ItemFinished(outcome=DONE), "item", logging.DEBUG, "rewritten old:a"),
-    (ItemFinished(outcome=MISSING), "item", logging.WARNING, r"missing old:a\x1b[31m\nfake: line\u202e: gone"),
-    (Noted(note=Note(severity=Severity.WARNING, code="c", message="tags stay")), "note", logging.WARNING, "tags stay"),
-    (PaceChanged(concurrency=4, most_concurrency=8, paused=""), "pace", logging.INFO, "4 of 8 at once"),
-    (PaceChanged(concurrency=4, most_concurrency=8, paused="lag"), "pace", logging.WARNING, "paused: lag"),
-    (RunFinished(run="r", state="finished"), "run_finished", logging.INFO, "run r: finished"),
-    (RunStarted(kind="purge", run="p", source="old", destination="new", way=Way.MOVE, reason="in vain", dry_run=False, resumed=False, rows=None), "run_started", logging.INFO, "purge p: old -> new, in vain"),
+    (ObjectFinished(outcome=DONE), "object_finished", logging.DEBUG, "repointed old:a"),
+    (ObjectFinished(outcome=MISSING), "object_finished", logging.WARNING, r"missing old:a\x1b[31m\nfake: line\u202e: gone"),
+    (DiagnosticRaised(note=Note(severity=Severity.WARNING, code="c", message="tags stay")), "diagnostic", logging.WARNING, "tags stay"),
+    (ThrottleChanged(concurrency=4, most_concurrency=8, paused=""), "throttle", logging.INFO, "4 of 8 at once"),
+    (ThrottleChanged(concurrency=4, most_concurrency=8, paused="lag"), "throttle", logging.WARNING, "paused: lag"),
+    (RunFinished(run="r", state="completed"), "run_finished", logging.INFO, "run r: completed"),
+    (RunStarted(job="purge", run="p", source="old", destination="new", strategy=Strategy.MOVE, reason="in vain", dry_run=False, resumed=False, rows=None), "run_started", logging.INFO, "purge p: old -> new, in vain"),
 ]  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def test_each_event_is_a_record_and_bytes_are_none(caplog: pytest.LogCaptureFixt
     listen = logged()
     for event, *_ in EVENTS:
         listen(event)
-    listen(BytesMoved(count=5))
+    listen(BytesTransferred(count=5))
     assert [record.name for record in caplog.records] == ["migrate_storage.run"] * len(EVENTS)
     said = [(record.migrate_storage["event"], record.levelno, record.getMessage()) for record in caplog.records]
     assert said == [(name, level, line) for _, name, level, line in EVENTS]
@@ -54,7 +54,11 @@ def test_a_level_that_is_off_costs_nothing(caplog: pytest.LogCaptureFixture) -> 
     caplog.set_level(logging.WARNING, "shop.files")
     for event, *_ in EVENTS:
         logged(logger)(event)
-    assert [record.migrate_storage["event"] for record in caplog.records] == ["item", "note", "pace"]
+    assert [record.migrate_storage["event"] for record in caplog.records] == [
+        "object_finished",
+        "diagnostic",
+        "throttle",
+    ]
 
 
 def test_structlog_renders_the_fields_as_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ def counters() -> Counters:
     made.add("repair_failure")
     made.set("open", "destination", 3)
     for seconds in (0.001, 0.3, 99):
-        made.took("read", "source", seconds)
+        made.observe("read", "source", seconds)
     return made
 
 
@@ -57,7 +57,7 @@ def test_opentelemetry(counters: Counters) -> None:
     reader = InMemoryMetricReader()
     counters.telemetry(MeterProvider([reader]).get_meter("test"))
     counters.add("read", "source")
-    counters.took("read", "source", 0.25)  # counts one more
+    counters.observe("read", "source", 0.25)  # counts one more
     data = reader.get_metrics_data()
     assert data is not None
     found = {each.name: each for each in data.resource_metrics[0].scope_metrics[0].metrics}

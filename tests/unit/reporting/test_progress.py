@@ -12,16 +12,16 @@ import pytest
 from rich.console import Console
 
 from migrate_storage.core.events import (
-    BytesMoved,
+    BytesTransferred,
+    DiagnosticRaised,
     Event,
-    ItemFinished,
-    Noted,
-    PaceChanged,
+    ObjectFinished,
     PassStarted,
     RunFinished,
     RunStarted,
+    ThrottleChanged,
 )
-from migrate_storage.core.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Way
+from migrate_storage.core.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Strategy
 from migrate_storage.reporting.progress import shown_on
 from migrate_storage.reporting.progress.json_lines import JsonLines
 from migrate_storage.reporting.progress.live import LiveDisplay
@@ -42,14 +42,14 @@ class Clock:
 
 def started(rows: int | None = 10, *, dry_run: bool = False, resumed: bool = False) -> RunStarted:
     return RunStarted(
-        kind="run", run="r1", source="old", destination="new", way=Way.MOVE, reason=f"another {EVIL}",
+        job="run", run="r1", source="old", destination="new", strategy=Strategy.MOVE, reason=f"another {EVIL}",
         dry_run=dry_run, resumed=resumed, rows=rows,
     )  # fmt: skip
 
 
-def item(kind: OutcomeKind = OutcomeKind.REWRITTEN, rows: int = 1, index: int | None = None) -> ItemFinished:
+def item(kind: OutcomeKind = OutcomeKind.REPOINTED, rows: int = 1, index: int | None = None) -> ObjectFinished:
     refs = tuple(RowRef(COLUMN, (number,), () if index is None else (index,)) for number in range(rows))
-    return ItemFinished(
+    return ObjectFinished(
         outcome=Outcome(kind=kind, source=Location("old", EVIL), destination=Location("new", "k"), refs=refs)
     )
 
@@ -59,7 +59,7 @@ def test_objects_whose_rows_are_re_pointed_later_count_for_the_time_left() -> No
     tally = ProgressState(clock)
     tally.add(started(1000))
     for _ in range(900):
-        tally.add(BytesMoved(count=0, objects=1))
+        tally.add(BytesTransferred(count=0, objects=1))
     clock.now += 90
     assert tally.share == pytest.approx(0.81)
     assert tally.seconds_left == pytest.approx(90 * 0.19 / 0.81)
@@ -78,7 +78,7 @@ def test_the_tally_counts_objects_rows_bytes_and_failures() -> None:
         item(),
         item(rows=3),
         item(OutcomeKind.MISSING),
-        BytesMoved(count=2048),
+        BytesTransferred(count=2048),
     ):
         tally.add(event)
     clock.now += 10
@@ -110,9 +110,9 @@ def test_lines_come_every_few_seconds_and_at_the_end() -> None:
         lines(item())
         lines(item())
         assert len(stream.getvalue().splitlines()) == 2
-        lines(Noted(note=Note(severity=Severity.INFO, code="a", message="not worth a line")))
-        lines(Noted(note=Note(severity=Severity.WARNING, code="a", message="mind this", todo="do that")))
-        lines(RunFinished(run="r1", state="finished"))
+        lines(DiagnosticRaised(note=Note(severity=Severity.INFO, code="a", message="not worth a line")))
+        lines(DiagnosticRaised(note=Note(severity=Severity.WARNING, code="a", message="mind this", todo="do that")))
+        lines(RunFinished(run="r1", state="completed"))
     written = stream.getvalue().splitlines()
     assert written[0].startswith(r"Run r1: old -> new, 10 rows to go (move: another x\x1b[2J[red]")
     assert written[1].startswith("40%, 4 objects, ")
@@ -123,7 +123,7 @@ def test_lines_come_every_few_seconds_and_at_the_end() -> None:
 
 def announced(**values: Any) -> str:
     given: dict[str, Any] = {
-        "run": "r1", "source": "old", "destination": "new", "way": Way.MOVE, "reason": "why", "dry_run": False, "resumed": False,
+        "run": "r1", "source": "old", "destination": "new", "strategy": Strategy.MOVE, "reason": "why", "dry_run": False, "resumed": False,
         "rows": None, **values,
     }  # fmt: skip
     stream = io.StringIO()
@@ -131,26 +131,26 @@ def announced(**values: Any) -> str:
     return stream.getvalue().rstrip("\n")
 
 
-ALL = {"source": "all keys", "destination": "all keys", "way": Way.SWAP}
+ALL = {"source": "all keys", "destination": "all keys", "strategy": Strategy.IN_PLACE}
 
 
 @pytest.mark.parametrize(
     ("values", "line"),
     [
-        ({"kind": "run", "rows": 3}, "Run r1: old -> new, 3 rows to go (move: why)"),
-        ({"kind": "run", "dry_run": True}, "Plan r1: old -> new (move: why)"),
-        ({"kind": "run", "resumed": True}, "Run r1: old -> new (move: why) (continues earlier runs)"),
-        ({"kind": "run", "resumed": True, "same_run": True}, "Resuming run r1: old -> new (move: why)"),
-        ({"kind": "verify", "reason": "looked at", "dry_run": True, **ALL}, "Verifying all keys (run r1)"),
-        ({"kind": "verify", "reason": "both sides read", "dry_run": True, **ALL}, "Verifying all keys (run r1): both sides read"),
-        ({"kind": "orphans", "reason": "found", "dry_run": True, **ALL}, "Orphans of all keys (run r1): found"),
-        ({"kind": "purge"}, "Begun purge r1: old -> new (why)"),
-        ({"kind": "purge", "dry_run": True}, "Plan of a purge r1: old -> new (why)"),
-        ({"kind": "revert", "dry_run": True}, "Plan of a revert r1: old -> new (why)"),
-        ({"kind": "check", "dry_run": True}, "Begun check r1: old -> new (why)"),
-        ({"kind": "sync", "dry_run": True}, "Plan of a sync r1: old -> new (why)"),
-        ({"kind": "sync", "resumed": True}, "Begun sync r1: old -> new (why) (continues earlier runs)"),
-        ({"kind": "sync", "resumed": True, "same_run": True}, "Resuming sync r1: old -> new (why)"),
+        ({"job": "run", "rows": 3}, "Run r1: old -> new, 3 rows to go (move: why)"),
+        ({"job": "run", "dry_run": True}, "Plan r1: old -> new (move: why)"),
+        ({"job": "run", "resumed": True}, "Run r1: old -> new (move: why) (continues earlier runs)"),
+        ({"job": "run", "resumed": True, "same_run": True}, "Resuming run r1: old -> new (move: why)"),
+        ({"job": "verify", "reason": "looked at", "dry_run": True, **ALL}, "Verifying all keys (run r1)"),
+        ({"job": "verify", "reason": "both sides read", "dry_run": True, **ALL}, "Verifying all keys (run r1): both sides read"),
+        ({"job": "orphans", "reason": "found", "dry_run": True, **ALL}, "Orphans of all keys (run r1): found"),
+        ({"job": "purge"}, "Begun purge r1: old -> new (why)"),
+        ({"job": "purge", "dry_run": True}, "Plan of a purge r1: old -> new (why)"),
+        ({"job": "revert", "dry_run": True}, "Plan of a revert r1: old -> new (why)"),
+        ({"job": "check", "dry_run": True}, "Begun check r1: old -> new (why)"),
+        ({"job": "sync", "dry_run": True}, "Plan of a sync r1: old -> new (why)"),
+        ({"job": "sync", "resumed": True}, "Begun sync r1: old -> new (why) (continues earlier runs)"),
+        ({"job": "sync", "resumed": True, "same_run": True}, "Resuming sync r1: old -> new (why)"),
     ],
 )  # fmt: skip
 def test_the_first_line_names_the_job_and_a_new_run_is_not_called_resumed(values: dict[str, Any], line: str) -> None:
@@ -161,19 +161,19 @@ def test_json_lines_are_one_object_each_with_the_documented_names() -> None:
     clock, stream = Clock(), io.StringIO()
     with JsonLines(stream, every=1, clock=clock) as lines:
         for event in (
-            started(), PassStarted(number=1), item(OutcomeKind.FAILED), BytesMoved(count=10),
-            Noted(note=Note(severity=Severity.REFUSED, code="c", message="m")),
+            started(), PassStarted(number=1), item(OutcomeKind.FAILED), BytesTransferred(count=10),
+            DiagnosticRaised(note=Note(severity=Severity.REFUSED, code="c", message="m")),
         ):  # fmt: skip
             lines(event)
         clock.now += 2
-        lines(BytesMoved(count=10))
-        lines(RunFinished(run="r1", state="finished"))
+        lines(BytesTransferred(count=10))
+        lines(RunFinished(run="r1", state="completed"))
     assert stream.getvalue().isascii()
     told = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [each["event"] for each in told] == [
-        "run_started", "pass_started", "item", "note", "progress", "progress", "run_finished",
+        "run_started", "pass_started", "object_finished", "diagnostic", "progress", "progress", "run_finished",
     ]  # fmt: skip
-    assert told[0]["way"] == "move"
+    assert told[0]["strategy"] == "move"
     assert told[2]["kind"] == "failed"
     assert told[2]["source"] == {"backend": "old", "path": EVIL}
     assert told[3]["severity"] == "refused"
@@ -197,7 +197,9 @@ def drawn(*events: Event) -> str:
 
 
 def test_the_live_display_shows_objects_bytes_rates_time_left_and_failures() -> None:
-    text = drawn(started(8), PassStarted(number=2), item(), item(OutcomeKind.OCCUPIED), BytesMoved(count=20480))
+    text = drawn(
+        started(8), PassStarted(number=2), item(), item(OutcomeKind.DESTINATION_EXISTS), BytesTransferred(count=20480)
+    )
     for part in (
         "25%",
         "2 objects",
@@ -205,7 +207,7 @@ def test_the_live_display_shows_objects_bytes_rates_time_left_and_failures() -> 
         "20.0 KiB",
         "2.0 KiB/s",
         "1 to look at",
-        "1 occupied",
+        "1 destination exists",
         "30.0 s left",
         "pass 2",
     ):
@@ -213,11 +215,11 @@ def test_the_live_display_shows_objects_bytes_rates_time_left_and_failures() -> 
 
 
 def test_it_is_said_why_a_run_is_slow_or_waits() -> None:
-    slowed = PaceChanged(concurrency=4, most_concurrency=32, paused="")
-    paused = PaceChanged(concurrency=4, most_concurrency=32, paused=f"because {EVIL}")
+    slowed = ThrottleChanged(concurrency=4, most_concurrency=32, paused="")
+    paused = ThrottleChanged(concurrency=4, most_concurrency=32, paused=f"because {EVIL}")
     assert "slowed down to 4 of 32 at once" in drawn(started(), slowed)
     assert "paused: because " in drawn(started(), slowed, paused)
-    assert "paused" not in drawn(started(), paused, PaceChanged(concurrency=32, most_concurrency=32, paused=""))
+    assert "paused" not in drawn(started(), paused, ThrottleChanged(concurrency=32, most_concurrency=32, paused=""))
     clock, stream = Clock(), io.StringIO()
     lines = Lines(stream, every=5, clock=clock)
     machine = io.StringIO()
@@ -228,12 +230,14 @@ def test_it_is_said_why_a_run_is_slow_or_waits() -> None:
     assert "objects/s, 0 B/s, paused: because x\\x1b[2J[red]" in stream.getvalue()
     assert "\x1b" not in stream.getvalue() + machine.getvalue()
     assert json.loads(machine.getvalue().splitlines()[-1]) == {
-        "event": "pace", "concurrency": 4, "most_concurrency": 32, "paused": f"because {EVIL}",
+        "event": "throttle", "concurrency": 4, "most_concurrency": 32, "paused": f"because {EVIL}",
     }  # fmt: skip
 
 
 def test_nothing_from_a_key_reaches_the_terminal_as_an_escape_or_as_markup() -> None:
-    text = drawn(started(), Noted(note=Note(severity=Severity.WARNING, code="c", subject=EVIL, message=EVIL)))
+    text = drawn(
+        started(), DiagnosticRaised(note=Note(severity=Severity.WARNING, code="c", subject=EVIL, message=EVIL))
+    )
     assert "\x1b[2J" not in text
     assert text.count("[red]bold[/red]") == 3
 

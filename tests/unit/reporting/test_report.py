@@ -12,7 +12,7 @@ import pytest
 
 from migrate_storage.core.census import Census, CensusColumn
 from migrate_storage.core.errors import ConfigurationError
-from migrate_storage.core.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Way
+from migrate_storage.core.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Strategy
 from migrate_storage.core.text import amount, duration, size
 from migrate_storage.reporting import Report, outcome_from_dict, outcome_to_dict, render
 
@@ -46,19 +46,19 @@ def a_column(table: str, rows: int, **changes: Any) -> CensusColumn:
 def a_report(**changes: Any) -> Report:
     values: dict[str, Any] = {
         "run": "20240101-abc",
-        "way": Way.MOVE,
-        "way_reason": "another place",
+        "strategy": Strategy.MOVE,
+        "strategy_reason": "another place",
         "source": "old",
         "destination": "new",
-        "state": "finished",
+        "state": "completed",
         "started": 1_700_000_000.0,
         "finished": 1_700_000_200.0,
         "passes": 2,
-        "counts": {OutcomeKind.REWRITTEN: 1500, OutcomeKind.SKIPPED: 2},
-        "rows_moved": 1400,
-        "rows_left": 0,
-        "bytes_moved": 3 * 1024**3,
-        "evidence": {"md5": 1400, "read back": 100},
+        "counts": {OutcomeKind.REPOINTED: 1500, OutcomeKind.UNCHANGED: 2},
+        "rows_repointed": 1400,
+        "rows_remaining": 0,
+        "bytes_copied": 3 * 1024**3,
+        "verified_by": {"digest": 1400, "destination_readback": 100},
         "census": a_census(),
         "next_command": "migrate-storage verify",
     }
@@ -67,16 +67,16 @@ def a_report(**changes: Any) -> Report:
 
 def test_json_holds_everything_and_comes_back(tmp_path: Path) -> None:
     report = a_report(
-        listed=(MISSING,),
+        problems=(MISSING,),
         counts={OutcomeKind.MISSING: 1},
         notes=(NOTE,),
-        not_carried=(NOTE,),
+        not_preserved=(NOTE,),
         error="x",
         resumed=True,
         dry_run=True,
     )
     data = json.loads(json.dumps(report.to_dict()))
-    assert Report.from_dict(data) == replace(report, listed=Report.from_dict(data).listed)
+    assert Report.from_dict(data) == replace(report, problems=Report.from_dict(data).problems)
     assert Report.from_dict(data).to_dict() == report.to_dict()
     assert {each.name for each in fields(Report)} <= data.keys(), "a field that the JSON does not have"
 
@@ -112,7 +112,7 @@ def test_a_person_reads_where_a_file_is_in_a_document() -> None:
 
 
 def test_what_a_purge_kept_is_said_with_its_reasons_the_most_frequent_first() -> None:
-    counts = {OutcomeKind.SKIPPED: 1202, OutcomeKind.PURGED: 1}
+    counts = {OutcomeKind.KEPT: 1202, OutcomeKind.DELETED: 1}
     kept = {"a row or list still names it": 2, "verified less than 7 days ago (--older-than)": 1200}
     text = render(a_report(kind="purge", counts=counts, kept=kept))
     assert (
@@ -129,7 +129,7 @@ def test_a_report_of_before_reasons_were_counted_is_read() -> None:
 
 
 def test_a_later_schema_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="schema 99; this version reads 1"):
+    with pytest.raises(ConfigurationError, match="schema 99; this version reads 2"):
         Report.from_dict({**a_report().to_dict(), "schema": 99})
 
 
@@ -137,16 +137,16 @@ def test_a_later_schema_is_refused() -> None:
     ("changes", "code"),
     [
         ({}, 0),
-        ({"state": "planned", "dry_run": True, "rows_left": 900}, 0),
+        ({"state": "planned", "dry_run": True, "rows_remaining": 900}, 0),
         ({"counts": {OutcomeKind.MISSING: 3}}, 1),
-        ({"rows_left": 2}, 1),
-        ({"rows_left": None}, 0),
-        ({"rows_left": 2, "way": Way.SWAP, "destination": "old"}, 0),
-        ({"rows_left": 2, "way": Way.TAKE_OVER}, 0),
-        ({"rows_left": 2, "counts": {OutcomeKind.COPIED: 2}}, 0),
-        ({"state": "failed", "error": "no disk", "rows_left": 2, "counts": {OutcomeKind.MISSING: 1}}, 3),
-        ({"state": "limited", "rows_left": 2}, 4),
-        ({"state": "stopped", "rows_left": 2}, 130),
+        ({"rows_remaining": 2}, 1),
+        ({"rows_remaining": None}, 0),
+        ({"rows_remaining": 2, "strategy": Strategy.IN_PLACE, "destination": "old"}, 0),
+        ({"rows_remaining": 2, "strategy": Strategy.MIRROR}, 0),
+        ({"rows_remaining": 2, "counts": {OutcomeKind.COPIED: 2}}, 0),
+        ({"state": "failed", "error": "no disk", "rows_remaining": 2, "counts": {OutcomeKind.MISSING: 1}}, 3),
+        ({"state": "limit_reached", "rows_remaining": 2}, 4),
+        ({"state": "interrupted", "rows_remaining": 2}, 130),
     ],
 )
 def test_the_exit_code_follows_from_state_and_what_is_left(changes: dict[str, Any], code: int) -> None:
@@ -167,13 +167,13 @@ UNKNOWN = "2 rows in columns that no model has name 'old': b.file (2)."
         (a_census(a_column("a", 0, unreadable="no right")), {}, ": no row that this role can see names 'old' any more.", 1),
         (a_census(a_column("a", 3, excused=True)), {}, ": no row names 'old' any more (excused: a.file (3)).", 0),
         (a_census(a_column("b", 2)), {}, f": no row of the columns that are known names 'old' any more. {UNKNOWN}", 1),
-        (a_census(a_column("b", 2)), {"rows_left": 1}, f". 1 row still names 'old'. {UNKNOWN}", 1),
-        (a_census(a_column("b", 2)), {"way": Way.SWAP, "rows_left": None}, f". {UNKNOWN}", 1),
-        (a_census(a_column("b", 2)), {"kind": "purge", "rows_left": None}, ": 0 objects deleted.", 0),
+        (a_census(a_column("b", 2)), {"rows_remaining": 1}, f". 1 row still names 'old'. {UNKNOWN}", 1),
+        (a_census(a_column("b", 2)), {"strategy": Strategy.IN_PLACE, "rows_remaining": None}, f". {UNKNOWN}", 1),
+        (a_census(a_column("b", 2)), {"kind": "purge", "rows_remaining": None}, ": 0 objects deleted.", 0),
         (a_census(), {"narrowed": ("--where",)}, ": no row names 'old' any more.", 0),
         (a_census(a_column("a", 1, known=True)), {"narrowed": ("--where",)}, ": no row that --where chose names 'old' any more; 1 other row still does.", 0),
         (a_census(a_column("a", 9, known=True), a_column("b", 2)), {"narrowed": ("--include",)}, f": no row that --include chose names 'old' any more; 9 other rows still do. {UNKNOWN}", 1),
-        (a_census(a_column("a", 9, known=True)), {"narrowed": ("--where", "--columns"), "rows_left": 4}, ": 4 rows that --where and --columns chose still name 'old'; 9 rows of all do.", 1),
+        (a_census(a_column("a", 9, known=True)), {"narrowed": ("--where", "--columns"), "rows_remaining": 4}, ": 4 rows that --where and --columns chose still name 'old'; 9 rows of all do.", 1),
         (None, {"narrowed": ("--where",)}, ": no row that --where chose names 'old' any more; all other rows were not counted.", 0),
     ],
 )  # fmt: skip
@@ -185,7 +185,7 @@ def test_the_first_line_says_no_more_than_was_searched(
 
 
 def test_a_plan_shows_the_latest_census_with_its_age_and_does_not_speak_of_it_first() -> None:
-    plan = a_report(census=a_census(a_column("b", 2)), dry_run=True, state="planned", rows_left=None)
+    plan = a_report(census=a_census(a_column("b", 2)), dry_run=True, state="planned", rows_remaining=None)
     assert "3 tables, 9 columns, 70 rows searched for 'old', taken " in render(plan)
     assert "b.file: 2 rows name it (in no model: move it with --columns)" in render(plan)
     assert (plan.exit_code, "b.file" in render(plan).splitlines()[0]) == (0, False)
@@ -204,18 +204,21 @@ def test_a_plan_shows_the_latest_census_with_its_age_and_does_not_speak_of_it_fi
             {"resumed": True, "counts": {}, "rechecked": {"objects": 1, "copied_again": 0, "rows_repaired": 2}},
             "Finished, 1 copy of earlier runs looked at again (0 copied again, 2 rows repaired): no row names 'old' any more.",
         ),
-        ({"rows_left": 1}, "Finished. 1 row still names 'old'."),
+        ({"rows_remaining": 1}, "Finished. 1 row still names 'old'."),
         (
-            {"rows_left": 1200, "counts": {OutcomeKind.MISSING: 1}},
+            {"rows_remaining": 1200, "counts": {OutcomeKind.MISSING: 1}},
             "Finished, with 1 object to look at. 1,200 rows still name 'old'.",
         ),
-        ({"rows_left": None}, "Finished."),
-        ({"rows_left": 0, "way": Way.SWAP}, "Finished."),
-        ({"state": "failed", "error": "disk full", "rows_left": None}, "Stopped by an error: disk full."),
-        ({"state": "limited", "rows_left": 9}, "Stopped at the limit that you set. 9 rows still name 'old'."),
-        ({"state": "stopped", "rows_left": 9}, "Stopped, as asked. 9 rows still name 'old'."),
+        ({"rows_remaining": None}, "Finished."),
+        ({"rows_remaining": 0, "strategy": Strategy.IN_PLACE}, "Finished."),
+        ({"state": "failed", "error": "disk full", "rows_remaining": None}, "Stopped by an error: disk full."),
         (
-            {"state": "planned", "dry_run": True, "rows_left": 9, "counts": {OutcomeKind.REWRITTEN: 7}},
+            {"state": "limit_reached", "rows_remaining": 9},
+            "Stopped at the limit that you set. 9 rows still name 'old'.",
+        ),
+        ({"state": "interrupted", "rows_remaining": 9}, "Stopped, as asked. 9 rows still name 'old'."),
+        (
+            {"state": "planned", "dry_run": True, "rows_remaining": 9, "counts": {OutcomeKind.REPOINTED: 7}},
             "A plan, nothing was changed: 7 objects to handle. 9 rows name 'old'.",
         ),
     ],
@@ -225,27 +228,27 @@ def test_the_first_line_says_how_it_ended_and_what_still_names_the_old_key(chang
 
 
 def test_text_tells_the_facts_and_what_to_type_next() -> None:
-    text = render(a_report(notes=(NOTE,), not_carried=(replace(NOTE, subject="", message="ACLs"),)))
+    text = render(a_report(notes=(NOTE,), not_preserved=(replace(NOTE, subject="", message="ACLs"),)))
     for part in (
         "move: another place",
         "20240101-abc, old -> new",
-        "1,500 rewritten, 2 skipped",
+        "1,500 repointed, 2 unchanged",
         "1,400 rows re-pointed",
         "3.0 GiB (15.4 MiB/s, 8 objects/s)",
-        "1,400 by md5, 100 by read back",
+        "100 by reading the copy back, 1,400 by digest",
         "3 min 20 s, 2 passes, from 2023-11-14 22:13:20 UTC",
-        "Not carried over\n  ! ACLs [s3.tags]\n    copy them",
+        "Not preserved\n  ! ACLs [s3.tags]\n    copy them",
         "Notes\n  ! tags: tags stay behind [s3.tags]",
-        "Next\n  migrate-storage verify",
+        "Next command\n  migrate-storage verify",
     ):
         assert part in text
 
 
 def test_listed_objects_are_named_with_their_reason_and_rows_and_cannot_speak_to_the_terminal() -> None:
-    text = render(a_report(listed=(MISSING,), counts={OutcomeKind.MISSING: 1201}))
+    text = render(a_report(problems=(MISSING,), counts={OutcomeKind.MISSING: 1201}))
     assert r"missing    old:a\x1b[31m/b.pdf: the source holds no such object" in text
     assert "app.doc.file[0,x], app.doc.file[1,x], app.doc.file[2,x] and 2 more" in text
-    assert "To look at (1,201 objects)" in text
+    assert "Problems (1,201)" in text
     assert "and 1,200 more objects" in text
     assert "\x1b" not in text
 
@@ -253,9 +256,9 @@ def test_listed_objects_are_named_with_their_reason_and_rows_and_cannot_speak_to
 @pytest.mark.parametrize(
     ("kind", "counts", "first", "parts", "never"),
     [
-        ("revert", {OutcomeKind.REWRITTEN: 3, OutcomeKind.SKIPPED: 1}, "Finished: 3 rows put back.", ["rows       3 put back, 1 back already", "3.0 GiB copied back"], ["re-pointed", "passes", "move:"]),
-        ("verify", {OutcomeKind.SKIPPED: 4}, "Finished: 4 objects looked at, all as they should be.", ["objects    4 equal"], ["rows", "GiB", "re-pointed"]),
-        ("purge", {OutcomeKind.PURGED: 2, OutcomeKind.SKIPPED: 5}, "Finished: 2 objects deleted.", ["5 kept, 2 deleted", "3.0 GiB freed"], ["rows", "re-pointed", "copied back"]),
+        ("revert", {OutcomeKind.REVERTED: 3, OutcomeKind.UNCHANGED: 1}, "Finished: 3 rows put back.", ["rows       3 reverted, 1 unchanged", "3.0 GiB copied back"], ["re-pointed", "passes", "move:"]),
+        ("verify", {OutcomeKind.UNCHANGED: 4}, "Finished: 4 objects looked at, all as they should be.", ["objects    4 equal"], ["rows", "GiB", "re-pointed"]),
+        ("purge", {OutcomeKind.DELETED: 2, OutcomeKind.KEPT: 5}, "Finished: 2 objects deleted.", ["5 kept, 2 deleted", "3.0 GiB freed"], ["rows", "re-pointed", "copied_back"]),
     ],
 )  # fmt: skip
 def test_each_kind_of_job_speaks_of_what_it_does(
@@ -263,16 +266,16 @@ def test_each_kind_of_job_speaks_of_what_it_does(
 ) -> None:
     moved = 0 if kind == "verify" else 3 * 1024**3
     report = a_report(
-        kind=kind, counts=counts, rows_left=None, rows_moved=3, bytes_moved=moved, evidence={}, census=None
+        kind=kind, counts=counts, rows_remaining=None, rows_repointed=3, bytes_copied=moved, verified_by={}, census=None
     )
     text = render(report)
     assert text.splitlines()[0] == first
     assert all(part in text for part in parts), text
     assert not any(word in text for word in never), text
-    listed = render(replace(report, listed=(MISSING,), counts={**counts, OutcomeKind.MISSING: 2}))
+    listed = render(replace(report, problems=(MISSING,), counts={**counts, OutcomeKind.MISSING: 2}))
     noun = "rows" if kind == "revert" else "objects"
     assert f"Finished, with 2 {noun} to look at." in listed
-    assert f"To look at (2 {noun})" in listed
+    assert "Problems (2)" in listed
 
 
 def test_an_unknown_state_is_refused() -> None:

@@ -19,4 +19,4 @@ def test_listed_objects_are_in_the_order_of_their_names(order: tuple[Location, .
         stats.add_outcome(
             Outcome(kind=OutcomeKind.ORPHAN, source=source, destination=Location("", ""), reason="no row names it")
         )
-    assert [str(outcome.source) for outcome in stats.listed] == sorted(map(str, SOURCES))
+    assert [str(outcome.source) for outcome in stats.problems] == sorted(map(str, SOURCES))

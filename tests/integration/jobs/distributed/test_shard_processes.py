@@ -27,9 +27,9 @@ def test_three_at_once_do_what_one_does(sites: Sites) -> None:
     assert [each.done for each in together.ranges] == [True] * 4
     runs = together.world.sql("SELECT id, state FROM migrate_storage_run WHERE kind <> 'census'")
     assert len(runs) == 1
-    assert runs[0][1] == "finished"
+    assert runs[0][1] == "completed"
     one, many = alone.report(), together.report()
-    for name in ("rows_moved", "rows_left", "listed_total", "counts", "exit_code"):
+    for name in ("rows_repointed", "rows_remaining", "problem_count", "counts", "exit_code"):
         assert many[name] == one[name], name
 
 
@@ -60,8 +60,8 @@ def test_one_that_was_killed_is_started_again(site: Site) -> None:
     site.do("run", "--shard", "1/2")
     site.do("run", "--shard", "0/2")
     assert [each.done for each in site.ranges] == [True, True, True]
-    assert site.report()["rows_left"] == 0
-    assert site.report()["rows_moved"] == site.moved()
+    assert site.report()["rows_remaining"] == 0
+    assert site.report()["rows_repointed"] == site.moved()
     site.world.check(backend="new")
     site.do("run", "--shard", "0/2")
     assert len(site.world.sql("SELECT id FROM migrate_storage_run WHERE kind <> 'census'")) == 2, (
@@ -88,7 +88,7 @@ def test_one_that_slept_past_its_lease_wakes_up_without_harm(site: Site) -> None
     assert site.rows == rows
     assert site.objects() == objects
     assert site.world.sql("SELECT * FROM migrate_storage_row ORDER BY id") == dump
-    assert site.report()["state"] == "finished"
+    assert site.report()["state"] == "completed"
 
 
 @pytest.mark.slow
@@ -142,7 +142,7 @@ def test_a_hand_on_all_of_them(site: Site) -> None:
     for shard in shards:
         ended(shard, 130)
     site.open_gate()
-    assert site.report()["state"] == "stopped"
+    assert site.report()["state"] == "interrupted"
     for number in range(2):
         site.do("run", "--shard", f"{number}/2")
     assert site.world.check(backend="new")
@@ -154,14 +154,14 @@ def test_limits_and_losses_have_the_same_exit_codes(site: Site) -> None:
     shards = [site.start("run", "--shard", f"{number}/2", "--max-bytes", "2000") for number in range(2)]
     for shard in shards:
         ended(shard, 4)
-    assert site.report()["state"] == "limited"
+    assert site.report()["state"] == "limit_reached"
     lost = next(file["filename"] for file in site.rows["documents"] if file["backend"] == "old")
     site.world.old.delete_object(lost)
     site.do("run", "--shard", "1/2")
     said, _ = site.do("run", "--shard", "0/2", code=1)
     assert lost in said
-    assert site.report()["listed_total"] == 1
-    assert site.report()["rows_left"] == 1
+    assert site.report()["problem_count"] == 1
+    assert site.report()["rows_remaining"] == 1
 
 
 def test_sync_and_verify_are_shared_too(site: Site) -> None:
@@ -182,7 +182,7 @@ def test_sync_and_verify_are_shared_too(site: Site) -> None:
     whole = site.report()
     assert whole["kind"] == "verify"
     assert whole["counts"] == one["counts"]
-    assert whole["evidence"] == one["evidence"]
+    assert whole["verified_by"] == one["verified_by"]
     site.world.new.delete_object("docs/3/d3.bin")
     codes = [site.start("verify", "--shard", f"{number}/3") for number in range(3)]
     assert sorted({process.wait(60) for process in codes}) == [0, 1]

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import update
 
 from migrate_storage.core.errors import LeaseHeldError, RunError, StoppedError
-from migrate_storage.core.model import Location, Way
+from migrate_storage.core.model import Location, Strategy
 from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.engine.plan import Action, Item
@@ -304,20 +304,27 @@ def test_who_slept_while_the_job_ended_leaves_its_report(journal: Journal) -> No
     told = {"stopping": threading.Event(), "lost": lambda _: None}
     work = _work(journal)
     run = ShardCoordinator(journal, work, **told).begin(total=2, into=2)  # type: ignore[arg-type]
-    ends = {"kind": "run", "run": run, "way": Way.MOVE, "way_reason": "", "source": "old", "destination": "new"}
+    ends = {
+        "kind": "run",
+        "run": run,
+        "strategy": Strategy.MOVE,
+        "strategy_reason": "",
+        "source": "old",
+        "destination": "new",
+    }
     with ShardCoordinator(journal, work, **told).take(run, 0) as slept:  # type: ignore[arg-type]
-        whole = Report(**ends, state="finished", started=1.0, finished=2.0, rows_left=0)
+        whole = Report(**ends, state="completed", started=1.0, finished=2.0, rows_remaining=0)
         for shard in journal.shards.of_run(run):
             journal.shards.update(run, shard.number, state="done", report=json.dumps(whole.to_dict()))
-        journal.runs.update(run, state="finished", report=json.dumps(whole.to_dict()), finished=2.0)
-        assert slept.finish(Report(**ends, state="finished", started=1.0, finished=3.0)) == whole
+        journal.runs.update(run, state="completed", report=json.dumps(whole.to_dict()), finished=2.0)
+        assert slept.finish(Report(**ends, state="completed", started=1.0, finished=3.0)) == whole
     assert journal.runs.find(run).report == json.dumps(whole.to_dict())
 
 
 def test_ranges_are_forgotten_with_their_run(journal: Journal) -> None:
     sharing = ShardCoordinator(journal, _work(journal), stopping=threading.Event(), lost=lambda _: None)
     run = sharing.begin(total=2, into=2)
-    journal.runs.update(run, state="finished", finished=10.0)
+    journal.runs.update(run, state="completed", finished=10.0)
     while journal.database.transaction(lambda connection: journal.tables.prune(connection, 100.0)):
         pass
     assert journal.shards.of_run(run) == []

@@ -22,15 +22,15 @@ from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 from migrate_storage import ObstoreBackend
 from migrate_storage.application.application import Application
 from migrate_storage.core.errors import ConfigurationError, StoppedError
-from migrate_storage.core.events import ItemFinished, RunStarted
+from migrate_storage.core.events import ObjectFinished, RunStarted
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.database.connection import Database
 from migrate_storage.engine.probe import SCRATCH
-from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
+from migrate_storage.jobs.orphans.job import OrphansJob, OrphansOptions
 from migrate_storage.jobs.orphans.quarantine import COPY_RETENTION_AFTER_CRASH_SECONDS
 from migrate_storage.jobs.orphans.reachability import Reachability
-from migrate_storage.jobs.verify.check_object import AuditOptions
-from migrate_storage.jobs.verify.job import Audit
+from migrate_storage.jobs.verify.check_object import VerifyOptions
+from migrate_storage.jobs.verify.job import VerifyJob
 from migrate_storage.journal import Journal
 from migrate_storage.journal.lease_holder import hold_lease
 from migrate_storage.journal.schema import Tables
@@ -45,7 +45,12 @@ from tests.support.engine.world import Document, World
 from tests.support.evidence import Evidence
 from tests.support.fault_proxy import fault_proxy
 
-ORPHAN, SKIPPED, MISSING, KNOWN = OutcomeKind.ORPHAN, OutcomeKind.SKIPPED, OutcomeKind.MISSING, OutcomeKind.KNOWN
+ORPHAN, IN_USE, MISSING, KNOWN = (
+    OutcomeKind.ORPHAN,
+    OutcomeKind.IN_USE,
+    OutcomeKind.MISSING,
+    OutcomeKind.KNOWN_MISSING,
+)
 QUARANTINED, RESTORED = OutcomeKind.QUARANTINED, OutcomeKind.RESTORED
 D0 = "docs/0/d0.bin"
 
@@ -53,18 +58,18 @@ D0 = "docs/0/d0.bin"
 def orphans(world: World, *, application: Application | None = None, **options: Any) -> Report:
     given = {"keys": ("old",), "min_age": 0.0, "lease_ttl": 1.0, "concurrency": 4, **options}
     del world.events[:]
-    return Orphans(application or world.application, OrphansOptions(**given), listener=world.events.append).run()
+    return OrphansJob(application or world.application, OrphansOptions(**given), listener=world.events.append).run()
 
 
 def found(world: World, kind: OutcomeKind = ORPHAN) -> set[str]:
-    ended = (event.outcome for event in world.events if isinstance(event, ItemFinished))
+    ended = (event.outcome for event in world.events if isinstance(event, ObjectFinished))
     return {outcome.source.path for outcome in ended if outcome.kind is kind}
 
 
 def test_it_is_orphans_from_its_first_event_on(world: World) -> None:
     for yes in (False, True):
         orphans(world, quarantine="aside", yes=yes)
-        assert [event.kind for event in world.events if isinstance(event, RunStarted)] == ["orphans"]
+        assert [event.job for event in world.events if isinstance(event, RunStarted)] == ["orphans"]
 
 
 def stray(world: World, *names: str, content: bytes = b"nobody's") -> None:
@@ -95,16 +100,16 @@ def test_what_no_row_names_is_told_apart_from_what_a_row_names(world: World) -> 
     stray(world, "a/stray.bin", "b")
     before, rows = disk(world), world.dump()
     report = orphans(world)
-    assert (report.kind, report.state, report.exit_code, report.dry_run) == ("orphans", "finished", 1, False)
+    assert (report.kind, report.state, report.exit_code, report.dry_run) == ("orphans", "completed", 1, False)
     assert found(world) == {"a/stray.bin", "b"}
-    assert report.counts == {ORPHAN: 2, SKIPPED: len(before) - 2}
+    assert report.counts == {ORPHAN: 2, IN_USE: len(before) - 2}
     assert (disk(world), world.dump()) == (before, rows)
 
 
 def test_nothing_is_left_to_look_at_where_every_object_is_named(world: World) -> None:
     world.fill(3)
     report = orphans(world)
-    assert (report.exit_code, report.counts) == (0, {SKIPPED: 3})
+    assert (report.exit_code, report.counts) == (0, {IN_USE: 3})
 
 
 def test_an_upload_in_flight_is_kept_by_its_age(world: World) -> None:
@@ -112,7 +117,7 @@ def test_an_upload_in_flight_is_kept_by_its_age(world: World) -> None:
     os.utime(Path(world.old.prefix) / "old enough", (time.time() - 7200,) * 2)
     report = orphans(world, min_age=3600.0)
     assert found(world) == {"old enough"}
-    assert report.evidence == {"younger than --min-age": 1}
+    assert report.in_use == {"younger than --min-age": 1}
     assert OrphansOptions().min_age == 86400
 
 
@@ -125,7 +130,7 @@ def test_a_row_that_comes_between_the_listing_and_the_reading(world: World, monk
         read(self, *args)
 
     monkeypatch.setattr(Reachability, "read", late)
-    assert orphans(world, quarantine="q", yes=True).counts == {QUARANTINED: 1, SKIPPED: 1}
+    assert orphans(world, quarantine="q", yes=True).counts == {QUARANTINED: 1, IN_USE: 1}
     assert disk(world).keys() >= {"just saved"}
 
 
@@ -150,7 +155,7 @@ def test_two_keys_for_one_place_make_one_orphan(world: World) -> None:
     twin = ObstoreBackend(key="twin", fs=f"file://{world.old.prefix}")
     world.sql("UPDATE documents SET file = :v WHERE id = 1", v=json.dumps({"backend": "twin", "filename": D0}))
     report = orphans(world, application=with_backends(world, twin), keys=("old", "twin"))
-    assert report.counts == {ORPHAN: 1, SKIPPED: 2}
+    assert report.counts == {ORPHAN: 1, IN_USE: 2}
 
 
 def test_a_link_is_no_orphan_of_its_own(world: World) -> None:
@@ -275,13 +280,13 @@ def test_aside_and_back_again(world: World) -> None:
     dry = orphans(world, quarantine="q")
     assert (dry.state, dry.exit_code, disk(world)) == ("planned", 0, before)
     done = orphans(world, quarantine="q", yes=True)
-    assert (done.state, done.exit_code) == ("finished", 0)
-    assert done.counts == dry.counts == {QUARANTINED: 3, SKIPPED: 4}
+    assert (done.state, done.exit_code) == ("completed", 0)
+    assert done.counts == dry.counts == {QUARANTINED: 3, IN_USE: 4}
     aside = disk(world)
     assert {name.partition("/")[0] for name in aside.keys() - before.keys()} == {"q"}
     assert len(aside) == len(before) and world.check() == 4
     again = orphans(world, quarantine="q", yes=True)
-    assert (again.exit_code, again.counts, again.evidence["in quarantine"]) == (0, {SKIPPED: 7}, 3)
+    assert (again.exit_code, again.counts, again.in_use["in quarantine"]) == (0, {IN_USE: 7}, 3)
     assert orphans(world, restore="all").state == "planned"
     assert disk(world) == aside
     back = orphans(world, restore=done.run, yes=True)
@@ -322,7 +327,7 @@ def test_on_real_servers_what_came_back_has_its_bytes_and_attributes(
     named = world.file("named")
     world.add(Document(id=1, title="x", file=named))
     done = orphans(world, quarantine=".quarantine", yes=True)
-    assert (done.exit_code, done.counts) == (0, {QUARANTINED: 4, SKIPPED: 1})
+    assert (done.exit_code, done.counts) == (0, {QUARANTINED: 4, IN_USE: 1})
     for name in content:
         with pytest.raises(FileNotFoundError):
             store.head(lead + name)
@@ -360,7 +365,7 @@ def test_a_row_is_pointed_at_an_orphan_while_it_is_moved(
 
     monkeypatch.setattr(Reachability, "read_rows", late)
     report = orphans(world, quarantine="q", yes=True)
-    kind = SKIPPED if moment == "before the delete" else RESTORED
+    kind = IN_USE if moment == "before the delete" else RESTORED
     assert report.counts == {QUARANTINED: 1, kind: 1}
     assert disk(world)["x"] == before["x"] and "y" not in disk(world)
     assert len(disk(world)) == 2, "its copy is gone from quarantine"
@@ -371,8 +376,8 @@ def test_a_row_that_is_pointed_later_at_what_is_in_quarantine_is_told_what_to_do
     orphans(world, quarantine="q", yes=True)
     world.add(Document(id=1, title="x", file=FileObject(backend="old", filename="x")))
     report = orphans(world, acknowledge_missing="lost", yes=True)
-    assert report.counts == {OutcomeKind.CONFLICT: 1, SKIPPED: 1}, "never marked as a loss"
-    assert "--restore puts it back" in report.listed[0].reason
+    assert report.counts == {OutcomeKind.CONFLICT: 1, IN_USE: 1}, "never marked as a loss"
+    assert "--restore puts it back" in report.problems[0].reason
     assert orphans(world, restore="all", yes=True).exit_code == 0
     assert orphans(world).exit_code == 0
 
@@ -389,7 +394,7 @@ def test_an_orphan_that_is_replaced_while_it_is_copied_stays(world: World, monke
 
     monkeypatch.setattr(Reachability, "read_rows", late)
     report = orphans(world, quarantine="q", yes=True)
-    assert report.counts == {OutcomeKind.CHANGED: 1}
+    assert report.counts == {OutcomeKind.MODIFIED: 1}
     assert disk(world)["x"] == b"somebody's new content"
 
 
@@ -398,7 +403,7 @@ def test_something_else_that_stands_where_an_orphan_was_is_not_overwritten(world
     orphans(world, quarantine="q", yes=True)
     stray(world, "x", content=b"new")
     report = orphans(world, restore="all", yes=True)
-    assert report.counts == {OutcomeKind.OCCUPIED: 1, RESTORED: 1}
+    assert report.counts == {OutcomeKind.DESTINATION_EXISTS: 1, RESTORED: 1}
     assert disk(world)["x"] == b"new" and disk(world)["y"] == b"nobody's"
     assert b"nobody's" in [content for name, content in disk(world).items() if name.startswith("q/")]
     (Path(world.old.prefix) / "x").unlink()
@@ -413,7 +418,7 @@ def test_a_copy_that_was_touched_in_quarantine_is_not_put_back(world: World) -> 
     (folder / "x").write_bytes(b"tampered")
     (folder / "y").unlink()
     report = orphans(world, restore="all", yes=True)
-    assert report.counts == {OutcomeKind.CHANGED: 1, MISSING: 1}
+    assert report.counts == {OutcomeKind.MODIFIED: 1, MISSING: 1}
     assert disk(world).keys() == {f"q/{done.run}/x"}
 
 
@@ -433,7 +438,7 @@ def killed_at_steps(world: World, tmp_path: Path, steps: range, **job: Any) -> N
         if number % 2 and not lived:
             assert orphans(world, yes=True, **job).exit_code == 0, "the same job goes on from there"
         back = orphans(world, restore="all", yes=True)
-        assert back.exit_code == 0, back.listed
+        assert back.exit_code == 0, back.problems
         assert places_of(world) == before, f"killed at step {number}"
         # A copy that is kept for a job which may yet wake up goes with the next one, when that time is over.
         world.sql(
@@ -479,8 +484,8 @@ def test_hostile_names_go_aside_and_back_or_are_told(world: World, seed: int) ->
     assert len(before) > 60
     report = orphans(world, quarantine="q", yes=True)
     moved = report.counts[QUARANTINED]
-    assert moved > 60 and moved + report.listed_total == len(before)
-    assert report.listed_total < 20, report.listed
+    assert moved > 60 and moved + report.problem_count == len(before)
+    assert report.problem_count < 20, report.problems
     back = orphans(world, restore="all", yes=True)
     assert back.counts == {RESTORED: moved}
     assert {path: path.read_bytes() for path in Path(world.old.prefix).rglob("*") if path.is_file()} == before
@@ -496,8 +501,8 @@ def test_a_key_that_obstore_cannot_list_is_listed_through_fsspec(moto_s3: Any, s
     report = orphans(world, quarantine="q", yes=True)
     assert [note.code for note in report.notes] == ["listing.fallback"]
     assert report.counts[QUARANTINED] == 1
-    assert [outcome.source.path for outcome in report.listed] == ["a//b"]
-    assert "it is not moved" in report.listed[0].reason
+    assert [outcome.source.path for outcome in report.problems] == ["a//b"]
+    assert "it is not moved" in report.problems[0].reason
     world.close()
 
 
@@ -506,10 +511,12 @@ def test_what_a_run_still_needs_is_no_orphan(world: World) -> None:
     stray(world, "nobody")
     assert world.run(copy_only=True).exit_code == 0
     report = orphans(world, keys=("old", "new"))
-    assert found(world) == {"nobody"} and report.evidence["needed by a run's journal"] == 3, "copies without a row"
+    assert found(world) == {"nobody"} and report.in_use["needed for revert, resume or purge"] == 3, (
+        "copies without a row"
+    )
     assert world.run().exit_code == 0
     report = orphans(world, keys=("old", "new"))
-    assert found(world) == {"nobody"} and report.evidence["needed by a run's journal"] == 3, "sources for revert"
+    assert found(world) == {"nobody"} and report.in_use["needed for revert, resume or purge"] == 3, "sources for revert"
     world.sql("DELETE FROM documents WHERE id = 1")
     orphans(world, keys=("new",))
     assert found(world) == {D0}, "a copy whose row is gone"
@@ -524,15 +531,15 @@ def lose(world: World, *names: str) -> None:
 
 
 def verify(world: World) -> Report:
-    return Audit(world.application, AuditOptions()).run()
+    return VerifyJob(world.application, VerifyOptions()).run()
 
 
 def test_rows_whose_object_is_missing(worlds: World) -> None:
     worlds.fill(3)
     lose(worlds, D0)
     report = orphans(worlds)
-    assert (report.exit_code, report.counts) == (1, {MISSING: 1, SKIPPED: 2})
-    assert str(report.listed[0].refs[0]) == "documents.file[1]"
+    assert (report.exit_code, report.counts) == (1, {MISSING: 1, IN_USE: 2})
+    assert str(report.problems[0].refs[0]) == "documents.file[1]"
 
 
 def test_a_known_loss_fails_no_audit_and_no_run(worlds: World) -> None:
@@ -542,21 +549,21 @@ def test_a_known_loss_fails_no_audit_and_no_run(worlds: World) -> None:
     assert orphans(world, acknowledge_missing="burnt in May").state == "planned"
     assert orphans(world).exit_code == 1
     done = orphans(world, acknowledge_missing="burnt in May", yes=True)
-    assert (done.exit_code, done.counts) == (0, {KNOWN: 1, SKIPPED: 2})
+    assert (done.exit_code, done.counts) == (0, {KNOWN: 1, IN_USE: 2})
     [(reason, by, path)] = world.sql("SELECT reason, marked_by, path FROM migrate_storage_known_loss")
     assert (reason, path) == ("burnt in May", D0) and "@" in by
     assert (orphans(world).exit_code, found(world, KNOWN)) == (0, {D0})
     seen = verify(world)
     assert (seen.counts[KNOWN], MISSING in seen.counts) == (1, False)
     ran = world.run()
-    assert (ran.exit_code, ran.counts[KNOWN], ran.rows_left, ran.rows_known) == (0, 1, 1, 1), ran
+    assert (ran.exit_code, ran.counts[KNOWN], ran.rows_remaining, ran.rows_known_missing) == (0, 1, 1, 1), ran
     assert verify(world).exit_code == 0
     # Another row that names the same lost object is a loss that nobody knew of.
     value = json.dumps({"backend": "old", "filename": D0})
     world.sql("INSERT INTO pages (slug, image) VALUES ('p', :v)", v=value)
     assert verify(world).counts[MISSING] == 1
     ran = world.run()
-    assert (ran.exit_code, ran.counts[MISSING], ran.rows_known) == (1, 1, 1)
+    assert (ran.exit_code, ran.counts[MISSING], ran.rows_known_missing) == (1, 1, 1)
 
 
 def test_a_mark_ends_when_the_object_is_there_again_or_the_row_names_another(world: World) -> None:
@@ -578,7 +585,7 @@ def test_a_mark_ends_when_the_object_is_there_again_or_the_row_names_another(wor
     )
     assert [note.subject for note in verify(world).notes] == [f"old:{D0}"]
     assert orphans(world, forget_acknowledged="stale").state == "planned"
-    assert orphans(world, forget_acknowledged="stale", yes=True).counts == {SKIPPED: 2}
+    assert orphans(world, forget_acknowledged="stale", yes=True).counts == {IN_USE: 2}
     assert orphans(world).notes == ()
     lose(world, D0)
     assert orphans(world).counts[MISSING] == 1, "lost again: nobody marked that"
@@ -631,7 +638,7 @@ def test_one_backend_inside_another_and_a_bucket_without_a_prefix(
     assert found(world) == {"in/stray", "input", "in"}
     orphans(world, application=application, keys=("inner",))
     assert found(world) == {"stray"}, "neither what begins alike nor what is named as the folder"
-    assert orphans(world, application=application, keys=("inner", "old")).counts == {ORPHAN: 3, SKIPPED: 1}
+    assert orphans(world, application=application, keys=("inner", "old")).counts == {ORPHAN: 3, IN_USE: 1}
     with pytest.raises(ConfigurationError, match="is where the files of 'inner' are"):
         orphans(world, application=application, quarantine="in/q", yes=True)
     world.close()
@@ -687,7 +694,7 @@ def test_what_is_in_quarantine_outlives_a_pruned_journal(world: World) -> None:
 def test_two_jobs_at_once_exclude_each_other(world: World) -> None:
     stray(world, "x")
     orphans(world, yes=True)
-    job = Orphans(world.application, OrphansOptions(keys=("old",), min_age=0.0, quarantine="q", yes=True))
+    job = OrphansJob(world.application, OrphansOptions(keys=("old",), min_age=0.0, quarantine="q", yes=True))
     with (
         closing(Database(world.url)) as database,
         hold_lease(Journal(database), 300.0, stopping=Event(), lost=lambda _: None),
@@ -701,7 +708,7 @@ def test_two_jobs_at_once_exclude_each_other(world: World) -> None:
 
 def test_stopped_between_two_objects_and_gone_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     stray(world, *(f"s{number}" for number in range(6)))
-    job = Orphans(
+    job = OrphansJob(
         world.application, OrphansOptions(keys=("old",), min_age=0.0, quarantine="q", yes=True, concurrency=1)
     )
     put = ObstoreStore.put
@@ -711,7 +718,7 @@ def test_stopped_between_two_objects_and_gone_on(world: World, monkeypatch: pyte
         return put(self, *args, **kwargs)
 
     monkeypatch.setattr(ObstoreStore, "put", stopping)
-    assert (job.run().state, disk(world).keys() >= {f"s{number}" for number in range(6)}) == ("stopped", True)
+    assert (job.run().state, disk(world).keys() >= {f"s{number}" for number in range(6)}) == ("interrupted", True)
     monkeypatch.undo()
     assert orphans(world, quarantine="q", yes=True).counts[QUARANTINED] == 6
     assert orphans(world, restore="all", yes=True).exit_code == 0
@@ -735,7 +742,7 @@ import sqlalchemy as sa
 from tests.support.engine import registrations as places
 from tests.support.engine.other_process import peak
 from tests.support.engine.world import World
-from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
+from migrate_storage.jobs.orphans.job import OrphansJob, OrphansOptions
 from migrate_storage.core.model import OutcomeKind
 count, folder = int(sys.argv[1]), Path(sys.argv[2])
 world = World(f"sqlite:///{folder}/app.db", places.old_local(folder / "old").build(), places.new_local(folder / "new").build())
@@ -748,8 +755,8 @@ with world.engine.begin() as connection:
         connection.execute(sa.text("INSERT INTO pages (slug, image) VALUES (:s, :v)"), [
             {"s": str(n), "v": '{"backend": "old", "filename": "%d/a rather long name of a file %08d.bin"}' % (n % 100, n)}
             for n in range(first, min(first + 1000, count), 2)])
-report = Orphans(world.application, OrphansOptions(keys=("old",), min_age=0.0)).run()
-assert report.counts[OutcomeKind.SKIPPED] == count // 2, report
+report = OrphansJob(world.application, OrphansOptions(keys=("old",), min_age=0.0)).run()
+assert report.counts[OutcomeKind.IN_USE] == count // 2, report
 print(peak(), report.counts[OutcomeKind.ORPHAN])
 """
 

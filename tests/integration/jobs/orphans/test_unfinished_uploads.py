@@ -9,7 +9,7 @@ from advanced_alchemy.types import FileObject
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import OutcomeKind
-from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
+from migrate_storage.jobs.orphans.job import OrphansJob, OrphansOptions
 from migrate_storage.reporting import Report
 from tests.support.engine import registrations as places
 from tests.support.engine.world import World
@@ -17,7 +17,7 @@ from tests.support.engine.world import World
 
 def quarantine(world: World, *, yes: bool = True) -> Report:
     options = OrphansOptions(keys=("old",), min_age=0.0, lease_ttl=1.0, quarantine="q", yes=yes)
-    return Orphans(world.application, options).run()
+    return OrphansJob(world.application, options).run()
 
 
 @pytest.mark.parametrize("name", ["x.bin#1", "deep/er/x.bin#27"])

@@ -19,8 +19,9 @@ from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 from migrate_storage.application.application import Application
 from migrate_storage.core.errors import ConfigurationError, LeaseHeldError, RunError
 from migrate_storage.core.model import OutcomeKind
+from migrate_storage.core.proofs import COPY_VERIFIED, DELETED_BEFORE, ROW_DELETED
 from migrate_storage.database.connection import Database
-from migrate_storage.jobs.purge.job import Purge
+from migrate_storage.jobs.purge.job import PurgeJob
 from migrate_storage.jobs.purge.rules import PurgeOptions
 from migrate_storage.journal import Journal
 from migrate_storage.journal.lease_holder import hold_lease
@@ -51,13 +52,13 @@ def left(world: World) -> set[str]:
 
 def kept(report: Report, world: World) -> dict[str, str]:
     """Why each object that was not purged was not."""
-    from migrate_storage.core.events import ItemFinished
+    from migrate_storage.core.events import ObjectFinished
 
-    ended = [event.outcome for event in world.events if isinstance(event, ItemFinished)]
+    ended = [event.outcome for event in world.events if isinstance(event, ObjectFinished)]
     return {
         outcome.source.path: outcome.reason
         for outcome in ended[-report.objects :]
-        if outcome.kind is not OutcomeKind.PURGED
+        if outcome.kind is not OutcomeKind.DELETED
     }
 
 
@@ -70,10 +71,10 @@ def reference(world: World, name: str, key: str = "old") -> None:
 def test_everything_that_was_moved_goes_and_every_row_still_opens(moved: World) -> None:
     assert len(left(moved)) == 5
     report = purge(moved)
-    assert (report.kind, report.state, report.exit_code) == ("purge", "finished", 0)
-    assert report.counts == {OutcomeKind.PURGED: 5}
-    assert report.evidence == {"copy verified again": 5}
-    assert report.bytes_moved == sum(map(len, moved.contents.values())), "the bytes that were freed"
+    assert (report.kind, report.state, report.exit_code) == ("purge", "completed", 0)
+    assert report.counts == {OutcomeKind.DELETED: 5}
+    assert report.verified_by == {COPY_VERIFIED: 5}
+    assert report.bytes_copied == sum(map(len, moved.contents.values())), "the bytes that were freed"
     assert left(moved) == set()
     assert moved.check(backend="new") == 5
     assert {entry.state for entry in moved.journal.values()} == {"source_deleted"}
@@ -90,46 +91,46 @@ def test_without_yes_nothing_is_deleted_and_the_counts_are_the_same(moved: World
     [record] = set(after.pop("migrate_storage_run")) - set(before.pop("migrate_storage_run"))
     assert after == before, "only the report was recorded"
     assert dry.run in record
-    assert dry.bytes_moved == sum(len(content) for name, content in moved.contents.items() if name != D0)
+    assert dry.bytes_copied == sum(len(content) for name, content in moved.contents.items() if name != D0)
     assert json.loads(moved.sql("SELECT report FROM migrate_storage_run WHERE kind = 'purge'")[0][0]) == json.loads(
         json.dumps(dry.to_dict())
     )
     assert PurgeOptions().yes is False
-    assert purge(moved).counts == dry.counts == {OutcomeKind.PURGED: 4, OutcomeKind.SKIPPED: 1}
+    assert purge(moved).counts == dry.counts == {OutcomeKind.DELETED: 4, OutcomeKind.KEPT: 1}
 
 
 def test_the_soak(moved: World) -> None:
     report = purge(moved, older_than=3600.0)
-    assert report.counts == {OutcomeKind.SKIPPED: 5}
+    assert report.counts == {OutcomeKind.KEPT: 5}
     assert "less than 1 hour ago" in kept(report, moved)[D0]
     moved.sql(
         "UPDATE migrate_storage_object SET updated = :then WHERE source_path = :path", then=time.time() - 4000, path=D0
     )
-    assert purge(moved, older_than=3600.0).counts == {OutcomeKind.PURGED: 1, OutcomeKind.SKIPPED: 4}
+    assert purge(moved, older_than=3600.0).counts == {OutcomeKind.DELETED: 1, OutcomeKind.KEPT: 4}
     assert D0 not in left(moved)
     assert PurgeOptions().older_than == 7 * 86400
 
 
-@pytest.mark.parametrize("outcome", ["unverified", "differs", "changed", "failed", "occupied"])
+@pytest.mark.parametrize("outcome", ["unverified", "mismatch", "modified", "failed", "destination_exists"])
 def test_what_is_not_journaled_as_verified(moved: World, outcome: str) -> None:
     moved.sql(
         "UPDATE migrate_storage_object SET outcome = :outcome WHERE source_path = :path", outcome=outcome, path=D0
     )
-    assert purge(moved).counts == {OutcomeKind.PURGED: 4, OutcomeKind.SKIPPED: 1}
+    assert purge(moved).counts == {OutcomeKind.DELETED: 4, OutcomeKind.KEPT: 1}
     assert left(moved) == {D0}
 
 
 @pytest.mark.parametrize("state", ["intent", "unreferenced", "unresolved"])
 def test_what_is_not_journaled_as_held(moved: World, state: str) -> None:
     moved.sql("UPDATE migrate_storage_object SET state = :state WHERE source_path = :path", state=state, path=D0)
-    assert purge(moved).counts == {OutcomeKind.PURGED: 4}
+    assert purge(moved).counts == {OutcomeKind.DELETED: 4}
     assert left(moved) == {D0}
 
 
 def test_a_copy_whose_rows_were_left(world: World) -> None:
     world.fill(5)
     assert world.run(copy_only=True).exit_code == 0
-    assert purge(world).counts == {OutcomeKind.SKIPPED: 5}
+    assert purge(world).counts == {OutcomeKind.KEPT: 5}
     assert len(left(world)) == 5
 
 
@@ -138,7 +139,7 @@ def test_a_row_of_another_column_that_the_run_left_out(world: World) -> None:
     shared = world.file("shared.wav")
     world.add(Document(id=9, title="x", file=shared), Note(owner="o", number=1, voice=shared))
     world.run(columns=("documents.file",))
-    assert purge(world).counts == {OutcomeKind.PURGED: 3, OutcomeKind.SKIPPED: 1}
+    assert purge(world).counts == {OutcomeKind.DELETED: 3, OutcomeKind.KEPT: 1}
     assert left(world) == {"shared.wav"}
     assert world.check() == 5
 
@@ -148,7 +149,7 @@ def test_a_row_that_where_left_out(world: World) -> None:
     shared = world.file("shared.bin")
     world.add(Document(id=8, title="moved", file=shared), Document(id=9, title="left", file=shared))
     world.run(columns=("documents.file",), where="title <> 'left'")
-    assert purge(world).counts == {OutcomeKind.PURGED: 2, OutcomeKind.SKIPPED: 1}
+    assert purge(world).counts == {OutcomeKind.DELETED: 2, OutcomeKind.KEPT: 1}
     assert left(world) == {"shared.bin"}
 
 
@@ -157,7 +158,7 @@ def test_one_slot_of_a_list(world: World) -> None:
     world.run()
     value = [{"backend": "new", "filename": "x"}, None, {"backend": "old", "filename": D1}]
     world.sql("INSERT INTO albums (id, pictures) VALUES (:id, :value)", id=b"0" * 16, value=json.dumps(value))
-    assert purge(world).counts == {OutcomeKind.PURGED: 2, OutcomeKind.SKIPPED: 1}
+    assert purge(world).counts == {OutcomeKind.DELETED: 2, OutcomeKind.KEPT: 1}
     assert left(world) == {D1}
 
 
@@ -170,7 +171,7 @@ def test_another_key_that_resolves_to_the_same_place(moved: World) -> None:
         engine=application.engine, columns=application.columns, backends={**application.backends, "third": third}
     )
     report = purge(moved, application=application)
-    assert report.counts == {OutcomeKind.PURGED: 4, OutcomeKind.SKIPPED: 1}
+    assert report.counts == {OutcomeKind.DELETED: 4, OutcomeKind.KEPT: 1}
     assert left(moved) == {D0}
 
 
@@ -182,7 +183,7 @@ def test_another_key_that_reaches_it_through_a_link(moved: World, tmp_path: Path
     application = Application(
         engine=application.engine, columns=application.columns, backends={**application.backends, "third": third}
     )
-    assert purge(moved, application=application).counts[OutcomeKind.SKIPPED] == 1
+    assert purge(moved, application=application).counts[OutcomeKind.KEPT] == 1
     assert left(moved) == {D0}
 
 
@@ -190,7 +191,7 @@ def test_references_in_a_file(moved: World, tmp_path: Path) -> None:
     listed = tmp_path / "in use.txt"
     listed.write_bytes(D0.encode() + b"\r\n\n" + D1.encode())
     report = purge(moved, references=(str(listed),))
-    assert report.counts == {OutcomeKind.PURGED: 3, OutcomeKind.SKIPPED: 2}
+    assert report.counts == {OutcomeKind.DELETED: 3, OutcomeKind.KEPT: 2}
     assert left(moved) == {D0, D1}
 
 
@@ -198,7 +199,7 @@ def test_references_of_a_query(moved: World) -> None:
     moved.sql("CREATE TABLE letters (body TEXT, attachment TEXT)")
     moved.sql("INSERT INTO letters VALUES ('a', :one), ('b', :two), ('c', NULL)", one=D0, two="elsewhere")
     query = "  select attachment FROM letters WHERE body <> 'a:b'"
-    assert purge(moved, references=(query,)).counts == {OutcomeKind.PURGED: 4, OutcomeKind.SKIPPED: 1}
+    assert purge(moved, references=(query,)).counts == {OutcomeKind.DELETED: 4, OutcomeKind.KEPT: 1}
     assert left(moved) == {D0}
 
 
@@ -274,27 +275,27 @@ def test_a_source_that_was_replaced(moved: World) -> None:
     content = moved.old.get_content(D0)
     moved.old.fs.pipe(moved.old._prepare_path(D0), bytes(reversed(content)))
     report = purge(moved)
-    assert report.counts == {OutcomeKind.PURGED: 4, OutcomeKind.CHANGED: 1}
+    assert report.counts == {OutcomeKind.DELETED: 4, OutcomeKind.MODIFIED: 1}
     assert (left(moved), report.exit_code) == ({D0}, 1)
 
 
 def test_a_copy_that_is_gone(moved: World) -> None:
     moved.new.delete_object(D0)
     report = purge(moved)
-    assert report.counts == {OutcomeKind.PURGED: 4, OutcomeKind.MISSING: 1}
+    assert report.counts == {OutcomeKind.DELETED: 4, OutcomeKind.MISSING: 1}
     assert left(moved) == {D0}
 
 
 def test_a_copy_that_was_replaced(moved: World) -> None:
     moved.new.save_object(FileObject(backend="new", filename=D0), bytes(reversed(moved.contents[D0])))
     report = purge(moved)
-    assert report.counts == {OutcomeKind.PURGED: 4, OutcomeKind.CHANGED: 1}
+    assert report.counts == {OutcomeKind.DELETED: 4, OutcomeKind.MODIFIED: 1}
     assert left(moved) == {D0}
 
 
 def test_a_copy_written_anew_with_the_same_bytes_is_one(moved: World) -> None:
     moved.new.save_object(FileObject(backend="new", filename=D0), moved.contents[D0])
-    assert purge(moved).counts == {OutcomeKind.PURGED: 5}
+    assert purge(moved).counts == {OutcomeKind.DELETED: 5}
 
 
 def test_evidence_that_tells_only_the_size_is_none(moved: World) -> None:
@@ -303,7 +304,7 @@ def test_evidence_that_tells_only_the_size_is_none(moved: World) -> None:
         "UPDATE migrate_storage_object SET source_etag = NULL, source_modified = NULL, source_version = NULL, sha256 = NULL "
         "WHERE source_path = :path", path=D0,
     )  # fmt: skip
-    assert purge(moved).counts == {OutcomeKind.PURGED: 4, OutcomeKind.CHANGED: 1}
+    assert purge(moved).counts == {OutcomeKind.DELETED: 4, OutcomeKind.MODIFIED: 1}
     assert left(moved) == {D0}
 
 
@@ -314,7 +315,7 @@ def test_the_same_place_is_never_purged(tmp_path: Path, sqlite_url: str) -> None
     world.fill(4)
     world.run()
     report = purge(world)
-    assert report.counts == {OutcomeKind.SKIPPED: 4}
+    assert report.counts == {OutcomeKind.KEPT: 4}
     assert set(kept(report, world).values()) == {"source and destination are one place"}
     assert len(left(world)) == 4
 
@@ -323,7 +324,7 @@ def test_a_destination_that_came_to_be_the_source_is_never_purged(moved: World, 
     """Since the run somebody made a link of the destination's folder to the source's."""
     Path(tmp_path / "new").rename(tmp_path / "was")
     (tmp_path / "new").symlink_to(moved.old.prefix)
-    assert purge(moved).counts == {OutcomeKind.SKIPPED: 5}
+    assert purge(moved).counts == {OutcomeKind.KEPT: 5}
     assert len(left(moved)) == 5
 
 
@@ -334,7 +335,7 @@ def test_a_key_that_was_registered_anew_is_not_what_was_copied(moved: World, tmp
     shutil.copytree(moved.old.prefix, tmp_path / "elsewhere")
     moved.old.prefix = str(tmp_path / "elsewhere")
     report = purge(moved)
-    assert report.counts == {OutcomeKind.SKIPPED: 5}
+    assert report.counts == {OutcomeKind.KEPT: 5}
     assert "registered for another place" in kept(report, moved)[D0]
     assert len(left(moved)) == 5
 
@@ -342,7 +343,7 @@ def test_a_key_that_was_registered_anew_is_not_what_was_copied(moved: World, tmp
 @pytest.mark.parametrize("limit", [4, 5])
 def test_more_than_max_delete_and_nothing_is_deleted(moved: World, limit: int) -> None:
     if limit == 5:
-        assert purge(moved, max_delete=limit).counts == {OutcomeKind.PURGED: 5}
+        assert purge(moved, max_delete=limit).counts == {OutcomeKind.DELETED: 5}
         return
     for yes in (False, True):
         with pytest.raises(ConfigurationError, match="5 objects would be deleted, --max-delete allows 4"):
@@ -360,11 +361,11 @@ def test_objects_whose_row_was_deleted_are_a_class_of_their_own(moved: World) ->
         moved.new.get_content(D0)
         pytest.fail("the application's listener deletes the file with its row")
     report = purge(moved)
-    assert report.counts == {OutcomeKind.PURGED: 3, OutcomeKind.SKIPPED: 2}
+    assert report.counts == {OutcomeKind.DELETED: 3, OutcomeKind.KEPT: 2}
     assert "--include-deleted-rows" in kept(report, moved)[D0]
     assert left(moved) == {D0, D1}
     report = purge(moved, include_deleted_rows=True)
-    assert (report.counts, report.evidence) == ({OutcomeKind.PURGED: 2}, {"row deleted": 2})
+    assert (report.counts, report.verified_by) == ({OutcomeKind.DELETED: 2}, {ROW_DELETED: 2})
     assert left(moved) == set()
     assert moved.check(backend="new") == 3
 
@@ -383,12 +384,12 @@ def test_it_is_a_purge_from_its_first_event_on(moved: World) -> None:
     for yes in (False, True):
         moved.events.clear()
         purge(moved, yes=yes)
-        assert [event.kind for event in moved.events if type(event).__name__ == "RunStarted"] == ["purge"]
+        assert [event.job for event in moved.events if type(event).__name__ == "RunStarted"] == ["purge"]
 
 
 def test_a_row_that_came_back_to_the_old_key_keeps_its_object(moved: World) -> None:
     moved.sql("UPDATE documents SET file = :value WHERE id = 1", value=json.dumps({"backend": "old", "filename": D0}))
-    assert purge(moved, include_deleted_rows=True).counts == {OutcomeKind.PURGED: 4, OutcomeKind.SKIPPED: 1}
+    assert purge(moved, include_deleted_rows=True).counts == {OutcomeKind.DELETED: 4, OutcomeKind.KEPT: 1}
     assert left(moved) == {D0}
 
 
@@ -399,13 +400,13 @@ def test_a_row_that_comes_back_while_the_purge_goes_on(moved: World, monkeypatch
     names = set(moved.contents)
 
     def listen(event: Any) -> None:
-        if type(event).__name__ == "ItemFinished" and event.outcome.kind is OutcomeKind.PURGED and len(names) == 5:
+        if type(event).__name__ == "ObjectFinished" and event.outcome.kind is OutcomeKind.DELETED and len(names) == 5:
             names.discard(event.outcome.source.path)
             reference(moved, min(names))
 
     options = PurgeOptions(older_than=0.0, yes=True, lease_ttl=1.0)
-    report = Purge(moved.application, options, listener=listen).run()
-    assert report.counts == {OutcomeKind.PURGED: 4, OutcomeKind.SKIPPED: 1}
+    report = PurgeJob(moved.application, options, listener=listen).run()
+    assert report.counts == {OutcomeKind.DELETED: 4, OutcomeKind.KEPT: 1}
     assert left(moved) == {min(names)}
 
 
@@ -416,7 +417,7 @@ def test_keys_with_the_letters_of_patterns_are_keys(world: World) -> None:
     assert world.run().exit_code == 0
     for name in others:
         world.old.fs.pipe(world.old._prepare_path(name), b"another's")
-    assert purge(world).counts == {OutcomeKind.PURGED: 5}
+    assert purge(world).counts == {OutcomeKind.DELETED: 5}
     assert left(world) == set(others)
 
 
@@ -443,7 +444,7 @@ def test_leftovers_go_only_while_they_are_what_we_put(world: World, monkeypatch:
     leftovers(world, monkeypatch)
     world.new.save_object(FileObject(backend="new", filename=D1), bytes(reversed(world.contents[D1])))
     report = purge(world, unreferenced_copies=True)
-    assert report.counts == {OutcomeKind.PURGED: 1, OutcomeKind.CHANGED: 1}
+    assert report.counts == {OutcomeKind.DELETED: 1, OutcomeKind.MODIFIED: 1}
     with pytest.raises(FileNotFoundError):
         world.new.get_content(D0)
     assert world.new.get_content(D1) == bytes(reversed(world.contents[D1]))
@@ -470,21 +471,21 @@ def test_leftovers_that_must_stay(world: World, tmp_path: Path, monkeypatch: pyt
             path=D0,
         )
         options = {"older_than": 5000.0}
-    assert purge(world, unreferenced_copies=True, **options).counts == {OutcomeKind.PURGED: 1, OutcomeKind.SKIPPED: 1}
+    assert purge(world, unreferenced_copies=True, **options).counts == {OutcomeKind.DELETED: 1, OutcomeKind.KEPT: 1}
     assert world.new.get_content(D0) == world.contents[D0]
 
 
 def test_a_leftover_that_was_purged_is_moved_again_and_can_be_undone(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from migrate_storage.jobs.revert.job import Revert, RevertOptions
+    from migrate_storage.jobs.revert.job import RevertJob, RevertOptions
 
     leftovers(world, monkeypatch)
     purge(world, unreferenced_copies=True)
     world.sql("UPDATE documents SET file = :value WHERE id = 1", value=json.dumps({"backend": "old", "filename": D0, "content_type": world.types[D0], "metadata": {"name": D0}}))  # fmt: skip
     assert world.run().exit_code == 0
     assert world.check(backend="new") == 4
-    assert Revert(world.application, RevertOptions(lease_ttl=1.0)).run().exit_code == 0
+    assert RevertJob(world.application, RevertOptions(lease_ttl=1.0)).run().exit_code == 0
     assert world.check(backend="old") == 4
 
 
@@ -517,10 +518,8 @@ def test_killed_between_the_intent_and_its_end(moved: World, monkeypatch: pytest
     [name] = [name for name, entry in moved.journal.items() if entry.state == "source_deleting"]
     assert (name in left(moved)) is not deleted
     report = purge(moved)
-    assert (report.counts, report.exit_code) == ({OutcomeKind.PURGED: 5}, 0)
-    assert report.evidence == (
-        {"copy verified again": 4, "deleted before": 1} if deleted else {"copy verified again": 5}
-    )
+    assert (report.counts, report.exit_code) == ({OutcomeKind.DELETED: 5}, 0)
+    assert report.verified_by == ({COPY_VERIFIED: 4, DELETED_BEFORE: 1} if deleted else {COPY_VERIFIED: 5})
     assert left(moved) == set()
     assert {entry.state for entry in moved.journal.values()} == {"source_deleted"}
 
@@ -528,7 +527,7 @@ def test_killed_between_the_intent_and_its_end(moved: World, monkeypatch: pytest
 def test_one_that_a_killed_purge_had_in_hand_is_judged_anew(moved: World) -> None:
     moved.sql("UPDATE migrate_storage_object SET state = 'source_deleting' WHERE source_path = :path", path=D0)
     reference(moved, D0)
-    assert purge(moved).counts == {OutcomeKind.PURGED: 4, OutcomeKind.SKIPPED: 1}
+    assert purge(moved).counts == {OutcomeKind.DELETED: 4, OutcomeKind.KEPT: 1}
     assert moved.journal[D0].state == "verified"
     assert left(moved) == {D0}
 
@@ -590,7 +589,7 @@ def test_one_name_on_two_servers_is_two_places(rclone_s3: Any, moto_s3: Any, twi
     world.fill(4)
     # Equal objects of one second might be a replica.
     time.sleep(1.1)
-    assert world.run().way == "move"
+    assert world.run().strategy == "move"
     third = places.new_s3(
         moto_s3.behind(moto_s3.endpoint.replace("127.0.0.1", "localhost")), moto_s3.new_bucket(), "third"
     )
@@ -601,7 +600,7 @@ def test_one_name_on_two_servers_is_two_places(rclone_s3: Any, moto_s3: Any, twi
         backends={**application.backends, "third": third.build()},
     )
     report = purge(world, application=application)
-    assert report.counts == {OutcomeKind.PURGED: 4}
+    assert report.counts == {OutcomeKind.DELETED: 4}
     assert holds(rclone_s3, twins) == set()
     assert world.check(backend="new") == 4
     world.close()
@@ -612,8 +611,8 @@ def test_one_server_under_two_names_is_one_place(rclone_s3: Any, sqlite_url: str
     alias = rclone_s3.behind(rclone_s3.endpoint.replace("127.0.0.1", "localhost"))
     world = s3_world(sqlite_url, places.old_s3(rclone_s3, bucket), places.new_s3(alias, bucket))
     world.fill(4)
-    assert world.run().way == "rekey"
-    assert purge(world).counts == {OutcomeKind.SKIPPED: 4}
+    assert world.run().strategy == "rekey"
+    assert purge(world).counts == {OutcomeKind.KEPT: 4}
     assert len(holds(rclone_s3, bucket)) == 4
     world.close()
 
@@ -632,7 +631,7 @@ def test_a_row_under_the_server_s_other_name_keeps_its_object(rclone_s3: Any, sq
         columns=application.columns,
         backends={**application.backends, "third": third.build()},
     )
-    assert purge(world, application=application).counts == {OutcomeKind.PURGED: 2, OutcomeKind.SKIPPED: 1}
+    assert purge(world, application=application).counts == {OutcomeKind.DELETED: 2, OutcomeKind.KEPT: 1}
     assert holds(rclone_s3, bucket) == {D0}
     world.close()
 
@@ -646,7 +645,7 @@ def test_a_versioned_bucket_keeps_the_bytes_and_the_report_says_so(
     world.fill(3)
     assert world.run().exit_code == 0
     report = purge(world)
-    assert (report.counts, report.bytes_moved) == ({OutcomeKind.PURGED: 3}, 0)
+    assert (report.counts, report.bytes_copied) == ({OutcomeKind.DELETED: 3}, 0)
     assert [(note.code, note.subject) for note in report.notes] == [("purge.versions", "3 objects")]
     assert holds(moto_s3, bucket) == set()
     assert len(moto_s3.client.list_object_versions(Bucket=bucket)["Versions"]) == 3

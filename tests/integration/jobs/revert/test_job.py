@@ -16,9 +16,9 @@ from migrate_storage.core.errors import ConfigurationError, LeaseHeldError
 from migrate_storage.core.events import PassStarted
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.database.compare_and_swap import CompareAndSwap
-from migrate_storage.jobs.purge.job import Purge
+from migrate_storage.jobs.purge.job import PurgeJob
 from migrate_storage.jobs.purge.rules import PurgeOptions
-from migrate_storage.jobs.revert.job import Revert, RevertOptions
+from migrate_storage.jobs.revert.job import RevertJob, RevertOptions
 from migrate_storage.journal import Journal
 from migrate_storage.journal.lease_holder import hold_lease
 from migrate_storage.journal.rows import RowRepository
@@ -40,7 +40,7 @@ def s3_world(rclone_s3, sqlite_url: str) -> Iterator[World]:
 
 def revert(world: World, *, run: str | None = None, **options: Any) -> Report:
     given = RevertOptions(**{"lease_ttl": 1.0, "settle_time": 0.05, **options})
-    return Revert(world.application, given, run=run, listener=world.events.append).run()
+    return RevertJob(world.application, given, run=run, listener=world.events.append).run()
 
 
 def values(world: World) -> dict[str, list[tuple[Any, ...]]]:
@@ -53,7 +53,7 @@ def test_it_is_a_revert_from_its_first_event_on(world: World) -> None:
     for dry_run in (True, False):
         world.events.clear()
         revert(world, dry_run=dry_run)
-        assert [event.kind for event in world.events if type(event).__name__ == "RunStarted"] == ["revert"]
+        assert [event.job for event in world.events if type(event).__name__ == "RunStarted"] == ["revert"]
 
 
 def write_new(world: World, name: str, content: bytes) -> None:
@@ -73,9 +73,9 @@ def test_after_a_run_everything_is_as_before_and_a_run_moves_it_again(worlds: Wo
     assert world.run().exit_code == 0
     assert values(world) != before
     report = revert(world)
-    assert (report.kind, report.state, report.exit_code, report.bytes_moved) == ("revert", "finished", 0, 0)
-    assert report.counts == {OutcomeKind.REWRITTEN: 30 + 9 + 7 + 10}
-    assert report.rows_moved == 56
+    assert (report.kind, report.state, report.exit_code, report.bytes_copied) == ("revert", "completed", 0, 0)
+    assert report.counts == {OutcomeKind.REVERTED: 30 + 9 + 7 + 10}
+    assert report.rows_repointed == 56
     assert [(row[0], row[1]) for row in values(world)["documents"]] == [(row[0], row[1]) for row in before["documents"]]
     assert [str(row[2]) for row in values(world)["documents"]] == [str(row[2]) for row in before["documents"]], (
         "updated_at"
@@ -89,7 +89,7 @@ def test_after_a_run_everything_is_as_before_and_a_run_moves_it_again(worlds: Wo
     assert world.run().exit_code == 0
     assert world.check(backend="new") == count
     assert {entry.state for entry in world.journal.values()} == {"verified"}
-    assert revert(world).rows_moved == 56
+    assert revert(world).rows_repointed == 56
     assert world.check(backend="old") == count
 
 
@@ -103,9 +103,9 @@ def test_a_value_goes_back_to_the_letter(world: World) -> None:
 
 def test_half_way_through_a_run(world: World) -> None:
     world.fill(40)
-    assert world.run(limit=15).state == "limited"
+    assert world.run(limit=15).state == "limit_reached"
     assert [value["backend"] for value in world.raw()].count("new") == 15
-    assert revert(world).rows_moved == 15
+    assert revert(world).rows_repointed == 15
     assert world.check(backend="old") == 40
 
 
@@ -113,9 +113,9 @@ def test_one_run_of_several_by_its_name(world: World) -> None:
     world.fill(20)
     first = world.run(limit=5)
     world.run(limit=10)
-    assert revert(world, run=first.run).rows_moved == 5
+    assert revert(world, run=first.run).rows_repointed == 5
     assert [value["backend"] for value in world.raw()].count("new") == 10
-    assert revert(world).rows_moved == 10
+    assert revert(world).rows_repointed == 10
     assert world.check(backend="old") == 20
 
 
@@ -137,9 +137,9 @@ def test_rows_that_changed_since_stay_as_they_are(worlds: World, dry_run: bool) 
     write_new(world, D0, b"nobody names this any more")
     theirs = values(world)["documents"]
     report = revert(world, dry_run=dry_run)
-    assert report.counts == {OutcomeKind.REWRITTEN: 5, OutcomeKind.CHANGED: 3}
+    assert report.counts == {OutcomeKind.REVERTED: 5, OutcomeKind.MODIFIED: 3}
     assert report.exit_code == 1
-    assert {str(ref) for outcome in report.listed for ref in outcome.refs} == {
+    assert {str(ref) for outcome in report.problems for ref in outcome.refs} == {
         f"documents.file[{i}]" for i in (1, 2, 3)
     }
     assert world.old.get_content(D0) != b"nobody names this any more", (
@@ -172,7 +172,7 @@ def test_what_the_application_writes_right_before_the_row_goes_back_stands(
 
     monkeypatch.setattr(CompareAndSwap, "swap", swap)
     report = revert(world)
-    assert report.counts == {OutcomeKind.REWRITTEN: 2, OutcomeKind.CHANGED: 1}
+    assert report.counts == {OutcomeKind.REVERTED: 2, OutcomeKind.MODIFIED: 1}
     assert world.sql("SELECT id FROM documents WHERE file IS NULL") == [(1,)]
     assert world.check(backend="old") == 2
 
@@ -183,12 +183,12 @@ def test_content_that_changed_at_the_destination_is_copied_back_first(s3_world: 
     world.run()
     write_new(world, D0, b"a new version, written to the new key")
     dry = revert(world, dry_run=True)
-    assert (dry.counts, dry.state) == ({OutcomeKind.REWRITTEN: 4}, "planned")
+    assert (dry.counts, dry.state) == ({OutcomeKind.REVERTED: 4}, "planned")
     assert world.old.get_content(D0) != world.contents[D0]
     report = revert(world)
-    assert report.counts == {OutcomeKind.REWRITTEN: 4}
-    assert report.evidence == {"journal": 3, "copied back": 1}
-    assert report.bytes_moved == len(world.contents[D0])
+    assert report.counts == {OutcomeKind.REVERTED: 4}
+    assert report.verified_by == {"journal": 3, "copied_back": 1}
+    assert report.bytes_copied == len(world.contents[D0])
     assert world.check(backend="old") == 4
     value = world.raw()[0]
     assert (value["size"], value["filename"]) == (len(world.contents[D0]), D0)
@@ -206,7 +206,7 @@ def test_a_source_that_is_gone_is_copied_back(request: pytest.FixtureRequest, wh
     for name in (D0, D1):
         world.old.fs.rm_file(world.old._prepare_path(name))
     report = revert(world)
-    assert (report.exit_code, report.evidence) == (0, {"journal": 2, "copied back": 2})
+    assert (report.exit_code, report.verified_by) == (0, {"journal": 2, "copied_back": 2})
     assert world.check(backend="old") == 4
     if where == "s3":
         assert world.old.fs.info(world.old._prepare_path(D0))["ContentType"] == world.types[D0]
@@ -223,8 +223,8 @@ def test_when_both_sides_changed_the_row_is_left_and_listed(s3_world: World) -> 
     write_new(world, D0, b"written to the new key")
     for dry_run in (True, False):
         report = revert(world, dry_run=dry_run)
-        assert report.counts == {OutcomeKind.REWRITTEN: 2, OutcomeKind.CONFLICT: 2}
-        assert {outcome.source.path for outcome in report.listed} == {D0, D1}
+        assert report.counts == {OutcomeKind.REVERTED: 2, OutcomeKind.CONFLICT: 2}
+        assert {outcome.source.path for outcome in report.problems} == {D0, D1}
     assert [value["backend"] for value in world.raw()] == ["new", "new", "old", "old"]
     assert world.check() == 4
     assert world.old.get_content(D0) == b"written to the old key"
@@ -236,7 +236,7 @@ def test_a_destination_that_is_gone_is_listed_where_the_source_was_replaced(worl
     world.new.delete_object(D0)
     write_old(world, D0, b"replaced under the old key")
     report = revert(world)
-    assert report.counts == {OutcomeKind.REWRITTEN: 2, OutcomeKind.MISSING: 1}
+    assert report.counts == {OutcomeKind.REVERTED: 2, OutcomeKind.MISSING: 1}
     assert [value["backend"] for value in world.raw()] == ["new", "old", "old"]
 
 
@@ -258,8 +258,8 @@ def test_a_writer_of_the_source_during_the_copy_back_is_not_overwritten(
 
     monkeypatch.setattr(ObstoreStore, "open", opened)
     report = revert(world)
-    assert report.counts == {OutcomeKind.REWRITTEN: 1, OutcomeKind.FAILED: 1}
-    assert "somebody else" in report.listed[0].reason
+    assert report.counts == {OutcomeKind.REVERTED: 1, OutcomeKind.FAILED: 1}
+    assert "somebody else" in report.problems[0].reason
     assert world.old.get_content(D0) == b"a stale process writes here, just now"
     assert world.check() == 2
 
@@ -271,8 +271,8 @@ def test_rows_that_share_an_object_go_back_together_with_one_copy(s3_world: Worl
     world.run()
     write_new(world, "shared.bin", b"replaced under the new key")
     report = revert(world)
-    assert (report.exit_code, report.rows_moved) == (0, 39)
-    assert report.bytes_moved == len(b"replaced under the new key")
+    assert (report.exit_code, report.rows_repointed) == (0, 39)
+    assert report.bytes_copied == len(b"replaced under the new key")
     assert world.check(backend="old") == 39
 
 
@@ -284,7 +284,7 @@ def test_lists_of_files_go_back_as_a_whole_or_not_at_all(s3_world: World) -> Non
     world.new.delete_object("albums/3/0.png")
     write_old(world, "albums/3/0.png", b"replaced under the old key")
     report = revert(world)
-    assert report.counts == {OutcomeKind.REWRITTEN: 5, OutcomeKind.MISSING: 1}
+    assert report.counts == {OutcomeKind.REVERTED: 5, OutcomeKind.MISSING: 1}
     backends = sorted({file["backend"] for file in value} for value in world.raw("albums", "pictures") if value)
     assert backends.count({"new"}) == 1
     with Session(world.engine) as session:
@@ -344,11 +344,11 @@ def test_a_row_that_came_back_word_for_word_goes_back_with_the_run_that_moved_it
     first = world.run()
     world.sql("UPDATE documents SET file = :v WHERE id = 1", v=text)
     second = world.run()
-    assert (first.rows_moved, second.rows_moved) == (2, 1)
-    assert revert(world, run=second.run).rows_moved == 1
+    assert (first.rows_repointed, second.rows_repointed) == (2, 1)
+    assert revert(world, run=second.run).rows_repointed == 1
     assert [value["backend"] for value in world.raw()] == ["old", "new"]
-    assert world.run().rows_moved == 1
-    assert revert(world).rows_moved == 2
+    assert world.run().rows_repointed == 1
+    assert revert(world).rows_repointed == 2
     assert world.check(backend="old") == 2
     assert revert(world).objects == 0
 
@@ -394,8 +394,8 @@ def test_what_is_still_written_to_the_destination_after_the_row_went_back_is_cop
 
     world.events = Events()
     report = revert(world)
-    assert report.counts == {OutcomeKind.REWRITTEN: 3, OutcomeKind.CONFLICT: 1}
-    assert [(outcome.source.path, len(outcome.refs)) for outcome in report.listed] == [(D1, 1)]
+    assert report.counts == {OutcomeKind.REVERTED: 3, OutcomeKind.CONFLICT: 1}
+    assert [(outcome.source.path, len(outcome.refs)) for outcome in report.problems] == [(D1, 1)]
     world.contents[D1] = b"saved to both, and otherwise"
     assert world.check(backend="old") == 3
     assert world.raw()[0]["size"] == len(world.contents[D0])
@@ -415,7 +415,7 @@ def test_what_is_written_later_for_a_row_that_went_elsewhere_is_left_where_it_is
             super().append(event)
 
     world.events = Events()
-    assert revert(world).counts == {OutcomeKind.REWRITTEN: 2}
+    assert revert(world).counts == {OutcomeKind.REVERTED: 2}
     assert world.old.get_content(D0) == before
 
 
@@ -431,12 +431,12 @@ def rekeyed(tmp_path: Path, sqlite_url: str) -> Iterator[World]:
 def test_a_rekey_goes_back_with_content_that_changed_and_without_what_is_gone(rekeyed: World) -> None:
     world = rekeyed
     world.fill(4)
-    assert world.run().way == "rekey"
+    assert world.run().strategy == "rekey"
     write_new(world, D0, b"written since")
     world.new.delete_object(D1)
     report = revert(world)
-    assert report.counts == {OutcomeKind.REWRITTEN: 3, OutcomeKind.MISSING: 1}
-    assert report.bytes_moved == 0
+    assert report.counts == {OutcomeKind.REVERTED: 3, OutcomeKind.MISSING: 1}
+    assert report.bytes_copied == 0
     assert world.raw()[0]["size"] == len(b"written since")
     assert [value["backend"] for value in world.raw()] == ["old", "new", "old", "old"]
 
@@ -444,7 +444,7 @@ def test_a_rekey_goes_back_with_content_that_changed_and_without_what_is_gone(re
 def test_purged_objects_refuse_before_anything_is_touched(world: World) -> None:
     world.fill(6)
     world.run(limit=2)
-    Purge(world.application, PurgeOptions(older_than=0, yes=True, lease_ttl=1.0)).run()
+    PurgeJob(world.application, PurgeOptions(older_than=0, yes=True, lease_ttl=1.0)).run()
     world.run()
     before = world.dump()
     for options in ({}, {"dry_run": True}):
@@ -487,7 +487,7 @@ def test_killed_between_rows_and_journal_a_revert_goes_on(
             revert(world, journal=journal)
     assert world.check(backend="old") == 6
     report = revert(world, journal=journal)
-    assert (report.exit_code, report.counts) == (0, {OutcomeKind.SKIPPED: 6})
+    assert (report.exit_code, report.counts) == (0, {OutcomeKind.UNCHANGED: 6})
     assert revert(world, journal=journal).objects == 0
 
 
@@ -505,7 +505,7 @@ def test_killed_between_the_copy_back_and_the_row_a_revert_goes_on(
     assert world.old.get_content(D0) == b"written since"
     assert world.check(backend="new") == 4
     report = revert(world)
-    assert (report.exit_code, report.evidence) == (0, {"journal": 3, "both read": 1})
+    assert (report.exit_code, report.verified_by) == (0, {"journal": 3, "content_compared": 1})
     assert world.check(backend="old") == 4
 
 
@@ -516,17 +516,17 @@ def test_a_row_that_the_database_refuses_is_listed_and_the_others_go_back(world:
         "CREATE TRIGGER refuse BEFORE UPDATE ON documents WHEN NEW.id = 3 BEGIN SELECT RAISE(ABORT, 'row 3 is kept by law'); END"
     )
     report = revert(world)
-    assert report.counts == {OutcomeKind.REWRITTEN: 4, OutcomeKind.FAILED: 1}
-    assert "kept by law" in report.listed[0].reason
+    assert report.counts == {OutcomeKind.REVERTED: 4, OutcomeKind.FAILED: 1}
+    assert "kept by law" in report.problems[0].reason
     assert [value["backend"] for value in world.raw()] == ["old", "old", "new", "old", "old"]
     world.sql("DROP TRIGGER refuse")
-    assert revert(world).rows_moved == 1
+    assert revert(world).rows_repointed == 1
     assert world.check(backend="old") == 5
 
 
 def test_when_nothing_works_any_more_it_stops_and_goes_on_later(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from migrate_storage.jobs.verify.check_object import AuditOptions
-    from migrate_storage.jobs.verify.job import Audit
+    from migrate_storage.jobs.verify.check_object import VerifyOptions
+    from migrate_storage.jobs.verify.job import VerifyJob
     from migrate_storage.stores.obstore_store import ObstoreStore
 
     def refuses(*_: Any, **__: Any) -> Any:
@@ -536,7 +536,7 @@ def test_when_nothing_works_any_more_it_stops_and_goes_on_later(world: World, mo
     world.run()
     with monkeypatch.context() as patch:
         patch.setattr(ObstoreStore, "head", refuses)
-        for report in (revert(world), Audit(world.application, AuditOptions()).run()):
+        for report in (revert(world), VerifyJob(world.application, VerifyOptions()).run()):
             assert (report.state, report.exit_code) == ("failed", 3)
             assert "concerns all: " in report.error
     assert world.check() == 80
@@ -564,7 +564,7 @@ def test_rows_whose_swap_was_not_settled_when_the_run_died_go_back_too(
     # On a slow machine the first rows go by themselves, a second after they were read.
     swapped = [value["backend"] for value in world.raw()].count("new")
     assert swapped
-    assert revert(world, journal=journal).rows_moved == swapped
+    assert revert(world, journal=journal).rows_repointed == swapped
     assert world.check(backend="old") == 6
 
 
@@ -581,8 +581,8 @@ def test_what_was_pruned_from_the_journal_is_left(s3_world: World, pruned: str) 
         world.sql("UPDATE migrate_storage_row SET old_value = new_value WHERE row_id = :id", id=row_id)
     del stale
     report = revert(world)
-    assert report.counts == {OutcomeKind.REWRITTEN: 1, OutcomeKind.FAILED: 1}
-    assert "pruned" in report.listed[0].reason
+    assert report.counts == {OutcomeKind.REVERTED: 1, OutcomeKind.FAILED: 1}
+    assert "pruned" in report.problems[0].reason
     assert [value["backend"] for value in world.raw()].count("new") == 1
 
 
@@ -597,7 +597,7 @@ def test_it_refuses_what_it_cannot_undo(world: World) -> None:
     application = world.application
     object.__setattr__(application, "backends", {"new": world.new})
     with pytest.raises(ConfigurationError, match="'old' is not registered any more.* add --lifespan"):
-        Revert(application).run()
+        RevertJob(application).run()
 
 
 def test_it_waits_for_no_other_at_work(world: World) -> None:
@@ -612,7 +612,7 @@ def test_it_waits_for_no_other_at_work(world: World) -> None:
     with closing(Database(world.url)) as database, hold_lease(Journal(database), 0.6, stopping=Event(), lost=print):
         with pytest.raises(LeaseHeldError, match="is at work"):
             revert(world, lease_ttl=0.3)
-        assert revert(world, dry_run=True).counts == {OutcomeKind.REWRITTEN: 2}, "a look needs no lease"
+        assert revert(world, dry_run=True).counts == {OutcomeKind.REVERTED: 2}, "a look needs no lease"
     assert world.raw() == before
 
 
@@ -620,16 +620,16 @@ def test_a_stop_leaves_whole_batches_and_the_next_revert_goes_on(world: World, m
     monkeypatch.setattr("migrate_storage.jobs.revert.job.RESTORE_BATCH_ROWS", 10)
     world.fill(60)
     world.run()
-    job: Revert
+    job: RevertJob
 
     def stop(event: Any) -> None:
-        if type(event).__name__ == "ItemFinished":
+        if type(event).__name__ == "ObjectFinished":
             job.stop()
 
-    job = Revert(world.application, RevertOptions(lease_ttl=1.0, concurrency=2), listener=stop)
+    job = RevertJob(world.application, RevertOptions(lease_ttl=1.0, concurrency=2), listener=stop)
     report = job.run()
-    assert (report.state, report.exit_code) == ("stopped", 130)
-    assert 10 <= report.rows_moved < 60
+    assert (report.state, report.exit_code) == ("interrupted", 130)
+    assert 10 <= report.rows_repointed < 60
     assert world.check() == 60
-    assert revert(world).rows_moved == 60 - report.rows_moved
+    assert revert(world).rows_repointed == 60 - report.rows_repointed
     assert world.check(backend="old") == 60

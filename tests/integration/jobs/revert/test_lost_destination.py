@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from migrate_storage.core.model import OutcomeKind
-from migrate_storage.jobs.revert.job import Revert, RevertOptions
+from migrate_storage.jobs.revert.job import RevertJob, RevertOptions
 from migrate_storage.reporting import Report
 from tests.support.engine import registrations as places
 from tests.support.engine.world import World
@@ -19,7 +19,7 @@ COUNT = 6
 
 
 def revert(world: World) -> Report:
-    return Revert(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05)).run()
+    return RevertJob(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05)).run()
 
 
 @pytest.fixture(params=["moto_s3", "local"])
@@ -55,9 +55,9 @@ def test_rows_whose_source_is_as_it_was_copied_go_back(site: tuple[World, Callab
     world.old.fs.pipe(world.old._prepare_path(changed), b"changed since")  # type: ignore[attr-defined]
     world.old.fs.rm_file(world.old._prepare_path(gone))  # type: ignore[attr-defined]
     report = revert(world)
-    assert report.counts == {OutcomeKind.REWRITTEN: COUNT - 2, OutcomeKind.MISSING: 2}, report
+    assert report.counts == {OutcomeKind.REVERTED: COUNT - 2, OutcomeKind.MISSING: 2}, report
     assert sorted(value["backend"] for value in world.raw()) == ["new"] * 2 + ["old"] * (COUNT - 2)
-    reasons = " ".join(outcome.reason for outcome in report.listed)
+    reasons = " ".join(outcome.reason for outcome in report.problems)
     assert "is gone too" in reasons
     assert "is not what was copied any more" in reasons
 

@@ -29,14 +29,14 @@ def test_an_archived_object_is_listed_and_moves_after_its_restore(
         MetadataDirective="COPY",
     )
     report = world.run()
-    assert report.counts == {OutcomeKind.REWRITTEN: 3, OutcomeKind.ARCHIVED: 1}, report.listed
+    assert report.counts == {OutcomeKind.REPOINTED: 3, OutcomeKind.ARCHIVED: 1}, report.problems
     assert report.exit_code == 1
-    assert "restore it" in report.listed[0].reason
-    assert report.rows_left == 1
+    assert "restore it" in report.problems[0].reason
+    assert report.rows_remaining == 1
 
     client.restore_object(
         Bucket=bucket, Key=name, RestoreRequest={"Days": 1, "GlacierJobParameters": {"Tier": "Expedited"}}
     )
     again = world.run()
-    assert (again.exit_code, again.counts) == (0, {OutcomeKind.REWRITTEN: 1}), again.listed
+    assert (again.exit_code, again.counts) == (0, {OutcomeKind.REPOINTED: 1}), again.problems
     assert world.check(backend="new") == 4

@@ -23,9 +23,9 @@ def copied(rclone_s3, database_url: str) -> Iterator[World]:
     world.fill(8, 4)
     before = world.raw()
     report = world.run(copy_only=True)
-    assert (report.state, report.exit_code, report.rows_moved) == ("finished", 0, 0), report
+    assert (report.state, report.exit_code, report.rows_repointed) == ("completed", 0, 0), report
     assert report.counts == {OutcomeKind.COPIED: len(world.contents)}
-    assert report.bytes_moved >= sum(map(len, world.contents.values()))
+    assert report.bytes_copied >= sum(map(len, world.contents.values()))
     assert world.raw() == before
     world.check(backend="old")
     yield world
@@ -34,9 +34,9 @@ def copied(rclone_s3, database_url: str) -> Iterator[World]:
 
 def test_a_later_run_moves_no_bytes(copied: World) -> None:
     report = copied.run()
-    assert (report.exit_code, report.rows_left, report.bytes_moved) == (0, 0, 0), report
-    assert report.counts == {OutcomeKind.REWRITTEN: len(copied.contents)}
-    assert report.evidence == {"journal": len(copied.contents)}
+    assert (report.exit_code, report.rows_remaining, report.bytes_copied) == (0, 0, 0), report
+    assert report.counts == {OutcomeKind.REPOINTED: len(copied.contents)}
+    assert report.verified_by == {"journal": len(copied.contents)}
     assert report.resumed
     assert copied.check(backend="new") == 8 + 6
     assert {entry.written_by_us for entry in copied.journal.values()} == {True}
@@ -44,7 +44,7 @@ def test_a_later_run_moves_no_bytes(copied: World) -> None:
 
 def test_copying_again_moves_no_bytes_either(copied: World) -> None:
     report = copied.run(copy_only=True)
-    assert (report.exit_code, report.bytes_moved) == (0, 0)
+    assert (report.exit_code, report.bytes_copied) == (0, 0)
     assert report.counts == {OutcomeKind.COPIED: len(copied.contents)}
 
 
@@ -52,7 +52,7 @@ def test_what_changed_meanwhile_is_copied_again(copied: World) -> None:
     copied.contents["docs/0/d0.bin"] = b"replaced between copy and run"
     copied.old.fs.pipe(copied.old._prepare_path("docs/0/d0.bin"), copied.contents["docs/0/d0.bin"])
     report = copied.run()
-    assert (report.exit_code, report.bytes_moved) == (0, len(b"replaced between copy and run")), report
+    assert (report.exit_code, report.bytes_copied) == (0, len(b"replaced between copy and run")), report
     assert copied.check(backend="new") == 8 + 6
 
 
@@ -62,9 +62,9 @@ def test_what_changed_on_both_sides_is_a_conflict(copied: World) -> None:
     copied.old.fs.pipe(copied.old._prepare_path(name), copied.contents[name])
     copied.new.save_object(FileObject(backend="new", filename=name), b"replaced at the destination")
     report = copied.run()
-    assert (report.exit_code, report.rows_left) == (1, 1)
-    assert report.counts == {OutcomeKind.REWRITTEN: len(copied.contents) - 1, OutcomeKind.CONFLICT: 1}
-    assert [(outcome.kind, outcome.source.path) for outcome in report.listed] == [(OutcomeKind.CONFLICT, name)]
+    assert (report.exit_code, report.rows_remaining) == (1, 1)
+    assert report.counts == {OutcomeKind.REPOINTED: len(copied.contents) - 1, OutcomeKind.CONFLICT: 1}
+    assert [(outcome.kind, outcome.source.path) for outcome in report.problems] == [(OutcomeKind.CONFLICT, name)]
     assert copied.new.get_content(name) == b"replaced at the destination"
     assert copied.check() == 8 + 6
     assert copied.raw()[0]["backend"] == "old"
@@ -73,5 +73,5 @@ def test_what_changed_on_both_sides_is_a_conflict(copied: World) -> None:
 def test_a_destination_that_was_lost_is_copied_again(copied: World) -> None:
     copied.new.delete_object("docs/0/d0.bin")
     report = copied.run()
-    assert (report.exit_code, report.bytes_moved) == (0, len(copied.contents["docs/0/d0.bin"]))
+    assert (report.exit_code, report.bytes_copied) == (0, len(copied.contents["docs/0/d0.bin"]))
     assert copied.check(backend="new") == 8 + 6

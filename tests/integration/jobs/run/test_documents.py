@@ -16,11 +16,11 @@ from migrate_storage.core.model import OutcomeKind
 from migrate_storage.engine.repoint import RowUpdate
 from migrate_storage.jobs.census_options import CensusOptions
 from migrate_storage.jobs.explain import explain
-from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
+from migrate_storage.jobs.orphans.job import OrphansJob, OrphansOptions
 from migrate_storage.jobs.readiness import ready_to_unregister
-from migrate_storage.jobs.revert.job import Revert, RevertOptions
-from migrate_storage.jobs.verify.check_object import AuditOptions
-from migrate_storage.jobs.verify.job import Audit
+from migrate_storage.jobs.revert.job import RevertJob, RevertOptions
+from migrate_storage.jobs.verify.check_object import VerifyOptions
+from migrate_storage.jobs.verify.job import VerifyJob
 from migrate_storage.reporting import Report
 from tests.support.engine import registrations as places
 from tests.support.engine.world import World
@@ -141,13 +141,13 @@ NAMES = {"a/1", "a/2", "a/3", "b/1", "d/1", "d/2", "e/1"}
 
 
 def revert(world: World, **options: Any) -> Report:
-    return Revert(
+    return RevertJob(
         world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05, **options), listener=world.events.append
     ).run()
 
 
 def verify(world: World) -> Report:
-    return Audit(world.application, AuditOptions(read_content=True), listener=world.events.append).run()
+    return VerifyJob(world.application, VerifyOptions(read_content=True), listener=world.events.append).run()
 
 
 def test_every_file_is_moved_and_nothing_else_changes(documents: Documents) -> None:
@@ -156,8 +156,8 @@ def test_every_file_is_moved_and_nothing_else_changes(documents: Documents) -> N
     plan = world.run(dry_run=True)
     assert (plan.objects, documents.read()) == (len(NAMES), before)
     report = world.run(batch_size=2)
-    assert (report.exit_code, report.rows_left, report.rows_moved) == (0, 0, 4), report
-    assert report.counts == {OutcomeKind.REWRITTEN: len(NAMES)}
+    assert (report.exit_code, report.rows_remaining, report.rows_repointed) == (0, 0, 4), report
+    assert report.counts == {OutcomeKind.REPOINTED: len(NAMES)}
     after = documents.read()
     assert moved(after) == moved(before)
     check_opens(world, after, "new", NAMES)
@@ -178,14 +178,14 @@ def test_they_are_verified_explained_reverted_and_purged(documents: Documents) -
     [prediction] = [line for line in story if "now: a revert would name" in line]
     assert all(f"old:a/{number}" in prediction for number in (1, 2, 3))
     report = revert(world)
-    assert (report.exit_code, report.rows_moved) == (0, 4), report
+    assert (report.exit_code, report.rows_repointed) == (0, 4), report
     assert documents.read() == before
     check_opens(world, before, "old", NAMES)
     assert world.run().exit_code == 0
-    orphaned = Orphans(world.application, OrphansOptions(keys=("new",), min_age=0.0, lease_ttl=1.0)).run()
+    orphaned = OrphansJob(world.application, OrphansOptions(keys=("new",), min_age=0.0, lease_ttl=1.0)).run()
     assert orphaned.counts.get(OutcomeKind.ORPHAN, 0) == 0
     purged = purge(world)
-    assert purged.counts == {OutcomeKind.PURGED: len(NAMES)}, purged
+    assert purged.counts == {OutcomeKind.DELETED: len(NAMES)}, purged
     check_opens(world, documents.read(), "new", NAMES)
     # The role of a test sees its own database only, which MariaDB says of every table that it hides.
     visible = CensusOptions(visible_tables_only=True)
@@ -199,7 +199,7 @@ def test_a_purge_leaves_what_a_document_names(documents: Documents) -> None:
     assert world.run().exit_code == 0
     documents.write({"gert": {"again": FileObject(backend="old", filename="a/2", content_type="x").to_dict()}})
     world.sql("DELETE FROM settings WHERE owner = 'carl'")
-    assert purge(world).counts[OutcomeKind.PURGED] == len(NAMES) - 1
+    assert purge(world).counts[OutcomeKind.DELETED] == len(NAMES) - 1
     assert world.old.get_content("a/2") == world.contents["a/2"]
 
 
@@ -229,8 +229,8 @@ def test_what_the_application_writes_beside_a_file_stays_when_the_file_goes_back
     }
     # The application wrote into the metadata of dora's file: that file is its own now.
     assert after["dora"] == now["dora"]
-    assert [str(ref) for outcome in report.listed for ref in outcome.refs] == ["settings.data[dora]"]
-    assert report.counts[OutcomeKind.CHANGED] == 1
+    assert [str(ref) for outcome in report.problems for ref in outcome.refs] == ["settings.data[dora]"]
+    assert report.counts[OutcomeKind.MODIFIED] == 1
 
 
 def test_what_the_application_writes_during_the_run_stands(
@@ -250,7 +250,7 @@ def test_what_the_application_writes_during_the_run_stands(
 
     monkeypatch.setattr(RowUpdate, "__init__", prepared)
     report = world.run()
-    assert (report.rows_left, {outcome.kind for outcome in report.listed}) == (0, {OutcomeKind.CHANGED})
+    assert (report.rows_remaining, {outcome.kind for outcome in report.problems}) == (0, {OutcomeKind.MODIFIED})
     after = documents.read()["anna"]
     assert (after["theme"], [file["backend"] for file in after["gallery"]]) == ("written meanwhile", ["new"])
     assert world.new.get_content("late") == world.contents["late"]
@@ -268,11 +268,11 @@ def test_a_document_that_cannot_be_written_back_is_listed(worlds: World) -> None
         worlds.sql("INSERT INTO settings VALUES (:o, :v)", o=owner, v=value)
     before = worlds.sql("SELECT * FROM settings ORDER BY owner")
     report = worlds.run()
-    assert (report.exit_code, report.rows_moved) == (1, 0)
-    assert {str(ref): outcome.reason for outcome in report.listed for ref in outcome.refs}.keys() == {
+    assert (report.exit_code, report.rows_repointed) == (1, 0)
+    assert {str(ref): outcome.reason for outcome in report.problems for ref in outcome.refs}.keys() == {
         f"settings.data[{owner}]" for owner in broken
     }
-    assert all(any(owner in outcome.reason for owner in broken) for outcome in report.listed)
+    assert all(any(owner in outcome.reason for owner in broken) for outcome in report.problems)
     assert worlds.sql("SELECT * FROM settings ORDER BY owner") == before
 
 
@@ -290,8 +290,8 @@ def test_a_document_that_gets_too_long_for_its_column_is_listed_and_never_cut(
     )
     before = world.sql("SELECT * FROM settings ORDER BY owner")
     report = world.run()
-    assert (report.exit_code, report.rows_moved) == (1, 0)
-    assert ["Data too long" in outcome.reason for outcome in report.listed] == [True]
+    assert (report.exit_code, report.rows_repointed) == (1, 0)
+    assert ["Data too long" in outcome.reason for outcome in report.problems] == [True]
     assert world.sql("SELECT * FROM settings ORDER BY owner") == before
     world.other_engine.dispose()
     world.close()
@@ -304,7 +304,7 @@ def test_documents_of_one_storage_are_rekeyed_with_their_inner_files(worlds: Wor
     documents = Documents(world, {"postgresql": "JSONB"}.get(world.engine.dialect.name, "JSON"))
     before = fill(documents)
     report = world.run()
-    assert (report.way.value, report.exit_code, report.rows_left) == ("rekey", 0, 0)
+    assert (report.strategy.value, report.exit_code, report.rows_remaining) == ("rekey", 0, 0)
     check_opens(world, documents.read(), "new", NAMES)
     assert revert(world).exit_code == 0
     assert documents.read() == before
@@ -317,7 +317,7 @@ def test_a_row_of_a_long_document_is_found_by_its_key(worlds: World) -> None:
     documents.write({f"n{i:03}": {"text": "x" * i} for i in range(60)})
     documents.write({f"n{i:03}f": {"deep": [{"er": documents.file(f"{i}")}]} for i in range(0, 60, 7)})
     report = worlds.run(batch_size=3)
-    assert (report.exit_code, report.rows_moved) == (0, 9)
+    assert (report.exit_code, report.rows_repointed) == (0, 9)
     check_opens(worlds, documents.read(), "new", {str(i) for i in range(0, 60, 7)})
 
 
@@ -331,7 +331,7 @@ def test_an_array_with_a_numbering_of_its_own_is_listed_and_not_changed(request:
     before = world.sql("SELECT owner, data::text FROM settings ORDER BY owner")
     report = world.run()
     assert report.exit_code == 1
-    assert {str(ref) for outcome in report.listed for ref in outcome.refs} == {
+    assert {str(ref) for outcome in report.problems for ref in outcome.refs} == {
         "settings.data[from zero][0]", "settings.data[two dimensions][0][0]",
     }  # fmt: skip
     assert world.sql("SELECT owner, data::text FROM settings ORDER BY owner") == before
@@ -346,7 +346,7 @@ def test_the_application_that_has_models_too_gets_both(worlds: World) -> None:
     world.columns = (*models, *world.columns)
     fill(documents)
     report = world.run()
-    assert (report.exit_code, report.rows_left) == (0, 0)
+    assert (report.exit_code, report.rows_remaining) == (0, 0)
     world.check(backend="new")
     check_opens(world, documents.read(), "new", NAMES)
     assert sa.inspect(world.engine).has_table("settings")

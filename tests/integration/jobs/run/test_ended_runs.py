@@ -10,7 +10,7 @@ from advanced_alchemy.types import FileObject
 from advanced_alchemy.types.file_object import storages
 
 from migrate_storage.core.model import OutcomeKind
-from migrate_storage.jobs.revert.job import Revert, RevertOptions
+from migrate_storage.jobs.revert.job import RevertJob, RevertOptions
 from tests.support.engine import registrations as places
 from tests.support.engine.world import Document, World
 from tests.support.jobs.purge import purge
@@ -28,7 +28,7 @@ def move_source(world: World, folder: Path) -> None:
 
 
 def revert(world: World) -> None:
-    report = Revert(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05)).run()
+    report = RevertJob(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05)).run()
     assert report.exit_code == 0, report
 
 
@@ -48,10 +48,10 @@ def world(request: pytest.FixtureRequest, tmp_path: Path, sqlite_url: str) -> Wo
 
 
 def test_after_its_copies_were_purged(world: World, tmp_path: Path) -> None:
-    assert purge(world, unreferenced_copies=True).counts == {OutcomeKind.PURGED: COUNT}
+    assert purge(world, unreferenced_copies=True).counts == {OutcomeKind.DELETED: COUNT}
     move_source(world, tmp_path / "old2")
     report = world.run()
-    assert (report.exit_code, report.rows_left) == (0, 0), report
+    assert (report.exit_code, report.rows_remaining) == (0, 0), report
     assert world.check(backend="new") == COUNT
     revert(world)
     assert world.check(backend="old") == COUNT
@@ -62,7 +62,7 @@ def test_after_its_copies_were_deleted_by_hand(world: World, tmp_path: Path) -> 
         world.new.delete_object(name)
     move_source(world, tmp_path / "old2")
     planned = world.run(dry_run=True)
-    assert planned.counts == {OutcomeKind.REWRITTEN: COUNT}, planned
+    assert planned.counts == {OutcomeKind.REPOINTED: COUNT}, planned
     assert world.run().exit_code == 0
     assert world.check(backend="new") == COUNT
 
@@ -70,10 +70,10 @@ def test_after_its_copies_were_deleted_by_hand(world: World, tmp_path: Path) -> 
 def test_where_its_copies_are_still_there_the_remedy_works(world: World, tmp_path: Path) -> None:
     move_source(world, tmp_path / "old2")
     report = world.run()
-    assert report.counts == {OutcomeKind.OCCUPIED: COUNT}
-    [run] = {outcome.reason.split("purge ")[1].split()[0] for outcome in report.listed}
-    assert all("no row names" in outcome.reason for outcome in report.listed)
-    assert purge(world, run=run, unreferenced_copies=True).counts == {OutcomeKind.PURGED: COUNT}
+    assert report.counts == {OutcomeKind.DESTINATION_EXISTS: COUNT}
+    [run] = {outcome.reason.split("purge ")[1].split()[0] for outcome in report.problems}
+    assert all("no row names" in outcome.reason for outcome in report.problems)
+    assert purge(world, run=run, unreferenced_copies=True).counts == {OutcomeKind.DELETED: COUNT}
     assert world.run().exit_code == 0
     assert world.check(backend="new") == COUNT
 
@@ -86,6 +86,6 @@ def test_copies_that_rows_name_are_not_given_up(world: World, tmp_path: Path) ->
         session.add(Document(id=99, title="late", file=FileObject(backend="old", filename=name, content=b"other")))
         session.commit()
     report = world.run()
-    assert report.counts == {OutcomeKind.OCCUPIED: 1}
-    assert "registered for another place now: revert that run" in report.listed[0].reason
+    assert report.counts == {OutcomeKind.DESTINATION_EXISTS: 1}
+    assert "registered for another place now: revert that run" in report.problems[0].reason
     assert sorted(value["backend"] for value in world.raw()) == ["new"] * COUNT + ["old"]

@@ -19,7 +19,7 @@ from migrate_storage.__main__ import main
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.engine import listing_evidence, place_proof
-from migrate_storage.jobs.run.job import Migration
+from migrate_storage.jobs.run.job import RunJob
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.reporting import Cost, Estimate, render
 from migrate_storage.reporting.prices import load_prices
@@ -55,8 +55,8 @@ def test_the_requests_are_those_of_the_run(
     assert told.bytes == told.source_bytes > 30 * MiB
     before = made.source.requests, made.destination.requests
     report = world.run(consistent_listings=("old",) if listed else ())
-    assert report.counts == {OutcomeKind.REWRITTEN: 30}
-    assert report.bytes_moved == told.bytes
+    assert report.counts == {OutcomeKind.REPOINTED: 30}
+    assert report.bytes_copied == told.bytes
     source, destination = made.source.requests - before[0], made.destination.requests - before[1]
     few = 27  # what a run asks for once, however many objects there are, and a listing or two more
     proof = (
@@ -248,7 +248,7 @@ def test_a_plan_that_is_stopped_while_it_reads_says_what_it_found(
     old = FSSpecBackend(key="old", fs=fsspec.filesystem("file", auto_mkdir=True), prefix=str(tmp_path / "old"))
     world = World(sqlite_url, old, ObstoreBackend(key="new", fs=tmp_path / "new"))
     world.fill(5)
-    job = Migration(world.application, RunOptions(source="old", destination="new", dry_run=True, probe=5))
+    job = RunJob(world.application, RunOptions(source="old", destination="new", dry_run=True, probe=5))
     real = Retry.call
 
     def stopped_at_the_first_read(retry: Retry, call):
@@ -259,5 +259,5 @@ def test_a_plan_that_is_stopped_while_it_reads_says_what_it_found(
 
     monkeypatch.setattr(Retry, "call", stopped_at_the_first_read)
     report = job.run()
-    assert (report.state, report.exit_code, report.estimate) == ("stopped", 130, None)
-    assert report.counts == {OutcomeKind.REWRITTEN: 5}
+    assert (report.state, report.exit_code, report.estimate) == ("interrupted", 130, None)
+    assert report.counts == {OutcomeKind.REPOINTED: 5}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from advanced_alchemy.types.file_object import storages
 
-from migrate_storage.core.events import Noted
+from migrate_storage.core.events import DiagnosticRaised
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.engine.existing_objects import SAMPLED_OBJECTS
 from tests.support.engine import registrations as places
@@ -22,7 +22,7 @@ from tests.support.servers import AzureServer, S3Server
 from tests.support.sync.trees import azure_remote, rclone, s3_remote
 
 DIGESTS = "source digest, destination digest"
-READ = "both read"
+READ = "content_compared"
 CONTRADICTED = "destination.contradicted"
 
 
@@ -68,7 +68,9 @@ class Site:
 
     @property
     def contradictions(self) -> int:
-        return sum(isinstance(event, Noted) and event.note.code == CONTRADICTED for event in self.world.events)
+        return sum(
+            isinstance(event, DiagnosticRaised) and event.note.code == CONTRADICTED for event in self.world.events
+        )
 
 
 @pytest.fixture
@@ -89,9 +91,9 @@ def test_what_rclone_copied_is_not_read(
     assert planned <= (SAMPLED_OBJECTS + 20, SAMPLED_OBJECTS), "a plan reads up to 20 more to see how fast that goes"
     made.liar.seen.clear()
     report = made.world.run()
-    assert report.exit_code == 0, report.listed[:3]
-    assert plan.counts == report.counts == {OutcomeKind.REWRITTEN: rows}
-    assert report.evidence == {DIGESTS: rows - SAMPLED_OBJECTS, READ: SAMPLED_OBJECTS}
+    assert report.exit_code == 0, report.problems[:3]
+    assert plan.counts == report.counts == {OutcomeKind.REPOINTED: rows}
+    assert report.verified_by == {DIGESTS: rows - SAMPLED_OBJECTS, READ: SAMPLED_OBJECTS}
     assert (made.reads("source"), made.reads("destination")) == (SAMPLED_OBJECTS, SAMPLED_OBJECTS)
     assert not made.liar.seen["PUT", made.buckets["destination"]]
     assert all(made.moved)
@@ -106,10 +108,10 @@ def test_other_ways(way: str, tmp_path: Path, sqlite_url: str, rclone_s3: S3Serv
         if way == "disk to S3":
             old, new = places.old_local(folder), places.new_s3(rclone_s3.behind(liar.endpoint), bucket)
             ends: tuple[str, ...] = (str(folder), s3_remote(rclone_s3, bucket))
-            found = "local source, destination digest"
+            found = "local_source, destination_digest"
         elif way == "S3 to disk":
             old, new = places.old_s3(rclone_s3.behind(liar.endpoint), bucket), places.new_local(folder)
-            ends, found = (s3_remote(rclone_s3, bucket), str(folder)), "source digest, read back"
+            ends, found = (s3_remote(rclone_s3, bucket), str(folder)), "source_digest, destination_readback"
         else:
             container = azurite.new_container()
             old, new = places.old_s3(rclone_s3, bucket), places.new_azure(azurite.behind(liar.endpoint), container)
@@ -123,8 +125,8 @@ def test_other_ways(way: str, tmp_path: Path, sqlite_url: str, rclone_s3: S3Serv
             storages.register_backend(world.old)
         liar.contents = world.contents
         report = world.run()
-    assert report.exit_code == 0, report.listed[:3]
-    assert report.evidence == {found: rows - SAMPLED_OBJECTS, READ: SAMPLED_OBJECTS}
+    assert report.exit_code == 0, report.problems[:3]
+    assert report.verified_by == {found: rows - SAMPLED_OBJECTS, READ: SAMPLED_OBJECTS}
     assert sum(count for (call, _), count in liar.seen.items() if call == "GET") == SAMPLED_OBJECTS
     world.close()
 
@@ -147,9 +149,9 @@ def test_what_states_no_digest_or_another_is_read(site: Callable[..., Site], mot
 
     made.lie("destination", tell, 22, 23, 24, 25)
     report = made.world.run(concurrency=1)
-    assert report.counts == {OutcomeKind.REWRITTEN: 27, OutcomeKind.OCCUPIED: 3}, report.listed
+    assert report.counts == {OutcomeKind.REPOINTED: 27, OutcomeKind.DESTINATION_EXISTS: 3}, report.problems
     assert [number for number, moved in enumerate(made.moved) if not moved] == sorted(wrong)
-    assert report.evidence == {READ: SAMPLED_OBJECTS + 2, DIGESTS: 5}
+    assert report.verified_by == {READ: SAMPLED_OBJECTS + 2, DIGESTS: 5}
     assert made.contradictions == 0
 
 
@@ -159,9 +161,9 @@ def test_a_sample_with_a_false_tag_takes_the_word_of_its_store(site: Callable[..
     made.put(5, contents[5][::-1])
     made.lie("destination", lambda liar, request: liar.forward(request).having(etag=f'"{md5(contents[5])}"'), 5)
     report = made.world.run(concurrency=1)
-    assert report.counts == {OutcomeKind.REWRITTEN: 29, OutcomeKind.OCCUPIED: 1}, report.listed
+    assert report.counts == {OutcomeKind.REPOINTED: 29, OutcomeKind.DESTINATION_EXISTS: 1}, report.problems
     assert [number for number, moved in enumerate(made.moved) if not moved] == [5]
-    assert report.evidence == {READ: 29}
+    assert report.verified_by == {READ: 29}
     assert made.contradictions == 1
 
 
@@ -174,10 +176,10 @@ def test_tags_that_are_no_digests_prove_nothing(site: Callable[..., Site], moto_
 
     made.lie("both", tell, *range(24))
     report = made.world.run()
-    assert report.counts == {OutcomeKind.UNVERIFIED: 24}, report.listed[:1]
+    assert report.counts == {OutcomeKind.UNVERIFIED: 24}, report.problems[:1]
     assert not any(made.moved)
     report = made.world.run(opaque_etags=("old",))
-    assert (report.counts, report.evidence) == ({OutcomeKind.REWRITTEN: 24}, {READ: 24}), report.listed[:1]
+    assert (report.counts, report.verified_by) == ({OutcomeKind.REPOINTED: 24}, {READ: 24}), report.problems[:1]
     assert all(made.moved)
 
 
@@ -205,8 +207,8 @@ def test_a_header_that_was_not_copied_is_listed(sqlite_url: str, moto_s3: S3Serv
         for bucket, more in zip(buckets, (here, there), strict=True):
             moto_s3.client.put_object(Bucket=bucket, Key=f"f{number}", Body=b"content", **more)
     report = world.run()
-    assert report.counts == {OutcomeKind.REWRITTEN: 2, OutcomeKind.OCCUPIED: 2}, report.listed
-    reasons = {outcome.source.path: outcome.reason for outcome in report.listed}
+    assert report.counts == {OutcomeKind.REPOINTED: 2, OutcomeKind.DESTINATION_EXISTS: 2}, report.problems
+    reasons = {outcome.source.path: outcome.reason for outcome in report.problems}
     advice = "give it those headers, or delete it, then run again"
     assert reasons == {
         "f1": "f1 has the bytes of the source, and other headers: Content-Type is image/png, and text/plain at the source; "

@@ -60,7 +60,7 @@ def test_from_memory_to_s3(
     world = World(sqlite_url, old, new)
     names, contents = fill_rows(world, count, lambda name, content: old.fs.pipe_file(old._prepare_path(name), content))
     report = world.run(invalid_keys=invalid_keys)
-    assert report.state == "finished", report.error
+    assert report.state == "completed", report.error
     ended = check_rows(world, names, contents)
     assert_harmless(world, report)
     assert sum(outcome.kind.done for outcome in ended.values()) > count / 3
@@ -87,7 +87,7 @@ def test_from_s3_to_a_disk(
         world, count, lambda name, content: moto_s3.client.put_object(Bucket=bucket, Key=name, Body=content)
     )
     report = world.run(invalid_keys="encode")
-    assert report.state == "finished", report.error
+    assert report.state == "completed", report.error
     ended = check_rows(world, names, contents)
     assert_harmless(world, report)
     assert sum(outcome.kind.done for outcome in ended.values()) > count / 4
@@ -111,7 +111,7 @@ def test_from_a_disk_to_s3(count: int, mariadb_url: str, tmp_path: Path, moto_s3
 
     names, contents = fill_rows(world, count, save)
     report = world.run(invalid_keys="encode")
-    assert report.state == "finished", report.error
+    assert report.state == "completed", report.error
     ended = check_rows(world, names, contents)
     assert_harmless(world, report)
     up = next(number for number, name in names.items() if name == "../up")
@@ -130,14 +130,14 @@ def test_two_names_that_a_rule_makes_one_are_not_both_moved(world: World) -> Non
         memory.fs.pipe_file(f"/collision/{name}", content)
         assert insert_row(world, number, name)
     report = world.run(invalid_keys="encode")
-    assert (report.exit_code, report.rows_moved) == (1, 1)
-    assert report.counts == {OutcomeKind.REWRITTEN: 1, OutcomeKind.OCCUPIED: 1}
-    assert "another source object goes to" in report.listed[0].reason
+    assert (report.exit_code, report.rows_repointed) == (1, 1)
+    assert report.counts == {OutcomeKind.REPOINTED: 1, OutcomeKind.DESTINATION_EXISTS: 1}
+    assert "another source object goes to" in report.problems[0].reason
     for value in world.raw():
         backend = world.new if value["backend"] == "new" else world.old
         assert backend.get_content(value["filename"]) in store.values()
     again = world.run(invalid_keys="encode")
-    assert (again.exit_code, again.rows_moved) == (1, 0)
+    assert (again.exit_code, again.rows_repointed) == (1, 0)
 
 
 def test_by_default_a_key_that_cannot_be_said_is_listed_with_the_rule_that_helps(world: World) -> None:
@@ -148,8 +148,8 @@ def test_by_default_a_key_that_cannot_be_said_is_listed_with_the_rule_that_helps
     assert insert_row(world, 1, "a//b")
     report = world.run()
     assert report.exit_code == 1
-    assert report.listed[0].kind is OutcomeKind.FAILED
-    assert "--invalid-keys encode" in report.listed[0].reason
+    assert report.problems[0].kind is OutcomeKind.FAILED
+    assert "--invalid-keys encode" in report.problems[0].reason
     report = world.run(invalid_keys="encode")
     assert report.exit_code == 0
     assert [value["filename"] for value in world.raw()] == ["a/%2Fb"]

@@ -12,10 +12,10 @@ from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import Column, OutcomeKind
 from migrate_storage.database.compare_and_swap import LEFT_AS_IT_IS, WRITTEN_OTHERWISE
 from migrate_storage.engine.rekey import listing
-from migrate_storage.jobs.revert.job import Revert, RevertOptions
+from migrate_storage.jobs.revert.job import RevertJob, RevertOptions
 from migrate_storage.jobs.run import passes, preflight
-from migrate_storage.jobs.verify.check_object import AuditOptions
-from migrate_storage.jobs.verify.job import Audit
+from migrate_storage.jobs.verify.check_object import VerifyOptions
+from migrate_storage.jobs.verify.job import VerifyJob
 from migrate_storage.reporting import Report
 from tests.support.engine import registrations as places
 from tests.support.engine.world import World
@@ -58,11 +58,11 @@ def named(world: World) -> dict[str, str]:
 
 
 def revert(world: World) -> Report:
-    return Revert(world.application, RevertOptions(settle_time=0.1), listener=world.events.append).run()
+    return RevertJob(world.application, RevertOptions(settle_time=0.1), listener=world.events.append).run()
 
 
 def reasons(report: Report) -> list[str]:
-    return sorted(outcome.reason for outcome in report.listed)
+    return sorted(outcome.reason for outcome in report.problems)
 
 
 PLAIN = "CREATE TABLE doc (tenant INTEGER, id INTEGER NOT NULL, file {json}, PRIMARY KEY (id))"
@@ -106,7 +106,7 @@ def test_rows_that_a_key_does_not_tell_apart_are_refused(ground: World, case: st
     assert (
         "1 rows of which a part of the key is NULL" if case == "NULL" else "2 rows that have their key in common"
     ) in str(caught.value)
-    report = Audit(world.application, AuditOptions()).run()
+    report = VerifyJob(world.application, VerifyOptions()).run()
     assert report.exit_code == 1
     assert any("nothing tells which file is whose" in reason for reason in reasons(report))
     if case == "tenants":
@@ -137,9 +137,9 @@ def test_a_key_that_nothing_enforces_but_is_unique_goes_on_working(ground: World
         for statement in filter(None, INSTEAD[kind_of(world)].split("##")):
             world.sql(statement)
     report = world.run()
-    assert (report.exit_code, report.rows_moved, report.rows_left) == (0, ROWS, 0)
+    assert (report.exit_code, report.rows_repointed, report.rows_remaining) == (0, ROWS, 0)
     assert set(named(world).values()) == {"new"}
-    assert revert(world).rows_moved == ROWS
+    assert revert(world).rows_repointed == ROWS
     assert set(named(world).values()) == {"old"}
 
 
@@ -154,7 +154,7 @@ def test_a_key_that_is_repeated_after_the_search_is_listed(ground: World, monkey
 
     monkeypatch.setattr(preflight, "check_row_identity", check_and_repeat)
     report = world.run()
-    assert (report.exit_code, report.rows_moved, report.rows_left) == (1, ROWS - 1, 3)
+    assert (report.exit_code, report.rows_repointed, report.rows_remaining) == (1, ROWS - 1, 3)
     assert any("2 rows have its key" in reason for reason in reasons(report)), reasons(report)
     assert any("a part of its key is NULL" in reason for reason in reasons(report)), reasons(report)
     backends = named(world)
@@ -200,16 +200,16 @@ def test_a_row_that_an_update_leaves_as_it_is_is_listed_with_that_reason(ground:
     for statement in KEEPING[kind_of(world)][how].split("##"):
         world.sql(statement)
     report = world.run()
-    assert (report.exit_code, report.rows_moved, report.rows_left) == (1, ROWS - 3, 3)
+    assert (report.exit_code, report.rows_repointed, report.rows_remaining) == (1, ROWS - 3, 3)
     assert [LEFT_AS_IT_IS in reason for reason in reasons(report)] == [True] * 3, reasons(report)
-    assert {outcome.kind for outcome in report.listed} == {OutcomeKind.FAILED}
+    assert {outcome.kind for outcome in report.problems} == {OutcomeKind.FAILED}
     assert sorted(name for name, backend in named(world).items() if backend == "old") == [
         "0-0.txt",
         "0-2.txt",
         "1-1.txt",
     ]
     assert world.sql("SELECT n FROM other") == [(0,)], "what another statement did in its place is rolled back"
-    assert revert(world).rows_moved == ROWS - 3
+    assert revert(world).rows_repointed == ROWS - 3
     assert set(named(world).values()) == {"old"}
 
 
@@ -222,7 +222,7 @@ def test_rows_that_a_trigger_keeps_from_going_back_are_listed_by_the_revert(grou
     for statement in KEEPING[kind_of(world)][how].split("##"):
         world.sql(statement)
     report = revert(world)
-    assert (report.exit_code, report.rows_moved) == (1, ROWS - 3)
+    assert (report.exit_code, report.rows_repointed) == (1, ROWS - 3)
     assert [LEFT_AS_IT_IS in reason for reason in reasons(report)] == [True] * 3, reasons(report)
 
 
@@ -246,10 +246,10 @@ def test_a_trigger_that_adds_to_the_value_is_recorded_and_undone(ground: World) 
     for statement in ADDING[kind_of(world)].split("##"):
         world.sql(statement)
     report = world.run()
-    assert (report.exit_code, report.rows_moved, report.rows_left) == (0, ROWS, 0), reasons(report)
+    assert (report.exit_code, report.rows_repointed, report.rows_remaining) == (0, ROWS, 0), reasons(report)
     assert set(named(world).values()) == {"new"}
     report = revert(world)
-    assert (report.exit_code, report.rows_moved) == (0, ROWS), reasons(report)
+    assert (report.exit_code, report.rows_repointed) == (0, ROWS), reasons(report)
     assert set(named(world).values()) == {"old"}
 
 
@@ -259,6 +259,6 @@ def test_a_trigger_that_names_another_file_is_rolled_back_and_listed(ground: Wor
     for statement in REPLACING[kind_of(world)].split("##"):
         world.sql(statement)
     report = world.run()
-    assert (report.exit_code, report.rows_moved, report.rows_left) == (1, 0, ROWS)
+    assert (report.exit_code, report.rows_repointed, report.rows_remaining) == (1, 0, ROWS)
     assert all(WRITTEN_OTHERWISE in reason for reason in reasons(report))
     assert set(named(world).values()) == {"old"}

@@ -29,8 +29,8 @@ def test_a_filename_that_the_new_registration_refuses_is_listed(
     world = World(sqlite_url, old, ObstoreBackend(key="unused", fs="memory://"))
     world.add(*(Document(id=number, title=name, file=world.file(name)) for number, name in enumerate(NAMES)))
     report = world.run(destination=None)
-    assert (report.exit_code, report.counts) == (1, {OutcomeKind.SKIPPED: 1, OutcomeKind.FAILED: 1}), report
-    [listed] = report.listed
+    assert (report.exit_code, report.counts) == (1, {OutcomeKind.UNCHANGED: 1, OutcomeKind.FAILED: 1}), report
+    [listed] = report.problems
     assert listed.source.path == NAMES[1]
     assert "starts with a slash; ObstoreBackend.from_fsspec takes it" in listed.reason
     config = read(old).translation.config
@@ -50,4 +50,4 @@ def test_a_filename_that_would_mean_another_object_is_listed(moto_s3, sqlite_url
     moto_s3.client.put_object(Bucket=bucket, Key="up/a?versionId=1", Body=world.contents["a?versionId=1"])
     report = world.run(destination=None)
     assert report.counts == {OutcomeKind.FAILED: 1}
-    assert "would mean 'up/a?versionId=1' in place of 'up/a'" in report.listed[0].reason
+    assert "would mean 'up/a?versionId=1' in place of 'up/a'" in report.problems[0].reason

@@ -9,10 +9,10 @@ import pytest
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
 from migrate_storage import ObstoreBackend
-from migrate_storage.core.events import Event, ItemFinished, PassStarted
-from migrate_storage.core.model import OutcomeKind, Way
+from migrate_storage.core.events import Event, ObjectFinished, PassStarted
+from migrate_storage.core.model import OutcomeKind, Strategy
 from migrate_storage.database.file_column import FileColumn
-from migrate_storage.jobs.run.job import Migration
+from migrate_storage.jobs.run.job import RunJob
 from migrate_storage.jobs.run.options import RunOptions
 from tests.support.engine.world import Document, World
 
@@ -27,9 +27,9 @@ def test_local_to_local(tmp_path: Path, database_url: str) -> None:
     world = World(database_url, *local(tmp_path))
     world.fill(60, 20, 30)
     report = world.run()
-    assert (report.state, report.way, report.exit_code) == ("finished", Way.MOVE, 0), report
-    assert report.rows_left == 0
-    assert report.counts == {OutcomeKind.REWRITTEN: len(world.contents)}
+    assert (report.state, report.strategy, report.exit_code) == ("completed", Strategy.MOVE, 0), report
+    assert report.rows_remaining == 0
+    assert report.counts == {OutcomeKind.REPOINTED: len(world.contents)}
     assert world.check(backend="new") == 60 + 30 + 10 + 15
     again = world.run()
     assert again.exit_code == 0
@@ -53,13 +53,13 @@ def test_every_row_of_a_missing_object_is_listed_in_whatever_window_it_comes(wor
     world.old.delete_object("lost")
     world.add(*(Document(title=str(i), file=there if i % 5 == 4 else lost) for i in range(40)))
     report = world.run(batch_size=3, concurrency=1)
-    assert report.counts == {OutcomeKind.MISSING: 1, OutcomeKind.REWRITTEN: 1}
-    assert (report.rows_left, report.listed_total) == (32, 1)
-    assert len(report.listed[0].refs) == 32
+    assert report.counts == {OutcomeKind.MISSING: 1, OutcomeKind.REPOINTED: 1}
+    assert (report.rows_remaining, report.problem_count) == (32, 1)
+    assert len(report.problems[0].refs) == 32
     told = [
         ref
         for event in world.events
-        if isinstance(event, ItemFinished)
+        if isinstance(event, ObjectFinished)
         for ref in event.outcome.refs
         if event.outcome.kind is OutcomeKind.MISSING
     ]
@@ -72,12 +72,12 @@ def test_an_interrupted_run_counts_its_objects_and_their_proofs_from_one_source(
     reported = itertools.count(1)
 
     def interrupt(event: Event) -> None:
-        if isinstance(event, ItemFinished) and next(reported) == 3:
+        if isinstance(event, ObjectFinished) and next(reported) == 3:
             raise KeyboardInterrupt
 
-    report = Migration(world.application, RunOptions(source="old", destination="new"), interrupt).run()
-    assert report.state == "stopped"
-    assert sum(report.evidence.values()) == report.counts[OutcomeKind.REWRITTEN] > 3
+    report = RunJob(world.application, RunOptions(source="old", destination="new"), interrupt).run()
+    assert report.state == "interrupted"
+    assert sum(report.verified_by.values()) == report.counts[OutcomeKind.REPOINTED] > 3
 
 
 def test_a_finished_job_is_run_again_without_reading_the_rows(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +85,7 @@ def test_a_finished_job_is_run_again_without_reading_the_rows(world: World, monk
     assert world.run().exit_code == 0
     monkeypatch.setattr(FileColumn, "windows", lambda *_, **__: pytest.fail("the rows are counted, not read"))
     report = world.run(settle_time=60.0)
-    assert (report.state, report.exit_code, report.passes, report.rows_left) == ("finished", 0, 1, 0)
+    assert (report.state, report.exit_code, report.passes, report.rows_remaining) == ("completed", 0, 1, 0)
 
 
 def test_a_row_that_comes_after_the_count_of_a_finished_job_is_moved_all_the_same(world: World) -> None:
@@ -100,5 +100,5 @@ def test_a_row_that_comes_after_the_count_of_a_finished_job_is_moved_all_the_sam
 
     world.events = Events()
     report = world.run()
-    assert (report.state, report.exit_code, report.rows_moved, report.rows_left) == ("finished", 0, 1, 0)
+    assert (report.state, report.exit_code, report.rows_repointed, report.rows_remaining) == ("completed", 0, 1, 0)
     assert world.check(backend="new") == 21

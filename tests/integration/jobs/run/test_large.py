@@ -15,10 +15,10 @@ import sqlalchemy as sa
 from advanced_alchemy.types import FileObject
 from sqlalchemy.orm import Session
 
-from migrate_storage.core.events import BytesMoved, Event
+from migrate_storage.core.events import BytesTransferred, Event
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.core.text import MiB
-from migrate_storage.jobs.run.job import Migration
+from migrate_storage.jobs.run.job import RunJob
 from migrate_storage.jobs.run.options import RunOptions
 from tests.support.engine import other_process as outside
 from tests.support.engine import registrations as places
@@ -80,7 +80,7 @@ def test_300_mb_in_less_than_200_mb(
     done = outside.run(sqlite_url, old, new)
     assert done.returncode == 0, done.stderr
     report, peak = outside.told(done, "report"), outside.told(done, "peak")["bytes"]
-    assert (report["counts"], report["bytes_moved"]) == ({"rewritten": 1}, size)
+    assert (report["counts"], report["bytes_copied"]) == ({"repointed": 1}, size)
     assert peak < 200 * 1000 * 1000, f"{peak / 1e6:.0f} MB"
     moved = obstore.get(rclone_s3.store(bucket), "film.mp4")
     assert digest(moved.stream()) == digest(pieces(size))
@@ -99,8 +99,8 @@ def test_interrupted_in_the_middle(moto_s3, sqlite_url: str, number: signal.Sign
     done = outside.run(sqlite_url, old, new, signal=number, steps=12, of="body")
     assert done.returncode == 128 + number, done.stderr
     report = outside.told(done, "report")
-    assert (report["state"], report["rows_left"], report["counts"]) == ("stopped", 1, {})
-    assert 0 < report["bytes_moved"] < size
+    assert (report["state"], report["rows_remaining"], report["counts"]) == ("interrupted", 1, {})
+    assert 0 < report["bytes_copied"] < size
     assert "run --from old --to new" in report["next_command"]
     assert not moto_s3.client.list_multipart_uploads(Bucket=bucket).get("Uploads")
     assert not list(obstore.list(moto_s3.store(bucket)).collect())
@@ -114,21 +114,21 @@ def test_interrupted_in_the_middle(moto_s3, sqlite_url: str, number: signal.Sign
 def test_small_objects_in_flight_finish_when_it_is_stopped(world: World) -> None:
     """In Python: what was begun is carried to its end and its rows re-pointed, nothing else is begun."""
     world.fill(300)
-    migration: Migration
+    migration: RunJob
 
     def listener(event: Event) -> None:
-        if isinstance(event, BytesMoved):
+        if isinstance(event, BytesTransferred):
             migration.stop()
 
-    migration = Migration(
+    migration = RunJob(
         world.application, RunOptions(source="old", destination="new", concurrency=4, batch_size=20), listener
     )
     report = migration.run()
-    assert (report.state, report.exit_code) == ("stopped", 130)
-    assert 0 < report.rows_moved < 300
-    assert report.rows_left == 300 - report.rows_moved
-    assert report.counts == {OutcomeKind.REWRITTEN: report.rows_moved}
+    assert (report.state, report.exit_code) == ("interrupted", 130)
+    assert 0 < report.rows_repointed < 300
+    assert report.rows_remaining == 300 - report.rows_repointed
+    assert report.counts == {OutcomeKind.REPOINTED: report.rows_repointed}
     assert world.check() == 300
     again = world.run()
-    assert (again.exit_code, again.rows_moved) == (0, 300 - report.rows_moved)
+    assert (again.exit_code, again.rows_repointed) == (0, 300 - report.rows_repointed)
     assert world.check(backend="new") == 300

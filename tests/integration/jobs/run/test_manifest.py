@@ -79,8 +79,8 @@ def test_what_rclone_copies_by_it_is_not_copied_again(world: World, tmp_path: Pa
     copied = rclone("copy", "--files-from-raw", manifest, tmp_path / "old", tmp_path / "new")
     assert copied.returncode == 0, copied.stderr
     report = world.run()
-    assert report.evidence == {"both read": 11}
-    assert report.counts == {"rewritten": 11, "missing": 1}
+    assert report.verified_by == {"content_compared": 11}
+    assert report.counts == {"repointed": 11, "missing": 1}
 
 
 def _notes(report: Report) -> dict[str, str]:

@@ -32,10 +32,10 @@ def test_what_stands_there_already(destination: places.Registration, tmp_path: P
         world.new.save_object(FileObject(backend="new", filename=name), content)
     before = world.new.head(same)
     report = world.run()
-    assert (report.state, report.exit_code, report.rows_left) == ("finished", 1, 1), report
-    assert report.counts == {OutcomeKind.REWRITTEN: 4, OutcomeKind.OCCUPIED: 1}
-    [occupied] = report.listed
-    assert (occupied.kind, occupied.source.path) == (OutcomeKind.OCCUPIED, other)
+    assert (report.state, report.exit_code, report.rows_remaining) == ("completed", 1, 1), report
+    assert report.counts == {OutcomeKind.REPOINTED: 4, OutcomeKind.DESTINATION_EXISTS: 1}
+    [occupied] = report.problems
+    assert (occupied.kind, occupied.source.path) == (OutcomeKind.DESTINATION_EXISTS, other)
     assert [str(ref) for ref in occupied.refs] == ["documents.file[2]"]
     assert world.new.get_content(other) == b"somebody else's"
     assert world.new.head(same) == before, "what is equal is used as it is"
@@ -61,5 +61,5 @@ def test_a_larger_object_that_stands_there_is_left_too(moto_s3, tmp_path: Path, 
     world.add(Document(id=1, title="large", file=world.file("large", bytes(9 * 1024 * 1024), "text/plain")))
     world.new.save_object(FileObject(backend="new", filename="large"), b"somebody else's")
     report = world.run()
-    assert report.counts == {OutcomeKind.OCCUPIED: 1}, report.listed[0].reason
+    assert report.counts == {OutcomeKind.DESTINATION_EXISTS: 1}, report.problems[0].reason
     assert world.new.get_content("large") == b"somebody else's"

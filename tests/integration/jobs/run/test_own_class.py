@@ -16,14 +16,14 @@ from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 from migrate_storage.core.errors import ConfigurationError, PreflightError
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.engine import place_proof
-from migrate_storage.jobs.check import Check, CheckOptions
-from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
-from migrate_storage.jobs.purge.job import Purge
+from migrate_storage.jobs.check import CheckJob, CheckOptions
+from migrate_storage.jobs.orphans.job import OrphansJob, OrphansOptions
+from migrate_storage.jobs.purge.job import PurgeJob
 from migrate_storage.jobs.purge.rules import PurgeOptions
-from migrate_storage.jobs.revert.job import Revert, RevertOptions
-from migrate_storage.jobs.sync.job import Sync, SyncOptions
-from migrate_storage.jobs.verify.check_object import AuditOptions
-from migrate_storage.jobs.verify.job import Audit
+from migrate_storage.jobs.revert.job import RevertJob, RevertOptions
+from migrate_storage.jobs.sync.job import SyncJob, SyncOptions
+from migrate_storage.jobs.verify.check_object import VerifyOptions
+from migrate_storage.jobs.verify.job import VerifyJob
 from tests.support.engine import registrations as places
 from tests.support.engine.own_backends import SEAL, AsyncVault, Sealed, Vault
 from tests.support.engine.world import Document, World
@@ -52,7 +52,7 @@ def fill(world: World, count: int = 3) -> list[str]:
 
 
 def revert(world: World) -> Any:
-    return Revert(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05)).run()
+    return RevertJob(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05)).run()
 
 
 @pytest.mark.parametrize("kind", [Vault, AsyncVault, Sealed])
@@ -63,19 +63,19 @@ def test_every_kind_moves_to_s3_and_back(kind: Any, rclone_s3, sqlite_url: str, 
     world.add(Document(id=11, title="", file=world.file("//odd", b"odd")))
     before = world.raw()
     dry = world.run(dry_run=True, invalid_keys="encode")
-    assert dry.counts == {OutcomeKind.REWRITTEN: 5}
+    assert dry.counts == {OutcomeKind.REPOINTED: 5}
     report = world.run(invalid_keys="encode")
-    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REWRITTEN: 5}), report
+    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REPOINTED: 5}), report
     (said,) = [note for note in report.notes if note.code == "source.own-class"]
     assert kind.__name__ in said.message
-    assert set(report.evidence) == {"read twice, destination digest"}
+    assert set(report.verified_by) == {"source_reread, destination_digest"}
     new = world.new
     assert {file.path: file.get_content() for file in world.files()} == {
         row["filename"]: world.contents[row["metadata"]["name"]] for row in world.raw()
     }
     assert new.get_content("large") == world.contents["large"]
-    assert Audit(world.application, AuditOptions()).run().exit_code == 0
-    assert Audit(world.application, AuditOptions(read_content=True)).run().exit_code == 0
+    assert VerifyJob(world.application, VerifyOptions()).run().exit_code == 0
+    assert VerifyJob(world.application, VerifyOptions(read_content=True)).run().exit_code == 0
     assert revert(world).exit_code == 0
     assert world.raw() == before
     if kind is AsyncVault:
@@ -102,8 +102,8 @@ def test_missing_and_failing_files_are_listed(vault: World) -> None:
     vault.old.before_read = read
     report = vault.run()
     assert report.exit_code == 1
-    assert report.counts == {OutcomeKind.REWRITTEN: 2, OutcomeKind.MISSING: 1, OutcomeKind.FAILED: 1}
-    reasons = {outcome.source.path: outcome.reason for outcome in report.listed}
+    assert report.counts == {OutcomeKind.REPOINTED: 2, OutcomeKind.MISSING: 1, OutcomeKind.FAILED: 1}
+    reasons = {outcome.source.path: outcome.reason for outcome in report.problems}
     assert reasons[gone] == f"old (Vault) holds no object {gone!r}"
     assert reasons[broken] == "get_content of Vault raised KeyError: 'no key to decrypt it'"
 
@@ -127,8 +127,8 @@ def test_revert_leaves_what_would_have_to_be_written(vault: World) -> None:
     assert vault.run().exit_code == 0
     vault.new.save_object(FileObject(backend="new", filename=changed), b"newer")
     report = revert(vault)
-    assert report.counts == {OutcomeKind.REWRITTEN: 1, OutcomeKind.CONFLICT: 1}
-    (left,) = report.listed
+    assert report.counts == {OutcomeKind.REPOINTED: 1, OutcomeKind.CONFLICT: 1}
+    (left,) = report.problems
     assert left.reason.endswith("Vault is only read: save it there by hand")
     assert [row["backend"] for row in vault.raw()] == ["new", "old"]
 
@@ -138,11 +138,11 @@ def test_what_lists_writes_or_deletes_is_refused_by_name(vault: World, tmp_path:
     assert vault.run().exit_code == 0
     files = sorted(vault.old.folder.iterdir())
     refused = {
-        "purge": lambda: Purge(vault.application, PurgeOptions(yes=True, older_than=0)).run(),
-        "orphans": lambda: Orphans(vault.application, OrphansOptions()).run(),
-        "sync": lambda: Sync(vault.old, vault.new, SyncOptions(journal=f"sqlite:///{tmp_path}/j.db")).run(),
-        "sync to it": lambda: Sync(vault.new, vault.old, SyncOptions(journal=f"sqlite:///{tmp_path}/j.db")).run(),
-        "check": lambda: Check(vault.old, vault.new, CheckOptions()).run(),
+        "purge": lambda: PurgeJob(vault.application, PurgeOptions(yes=True, older_than=0)).run(),
+        "orphans": lambda: OrphansJob(vault.application, OrphansOptions()).run(),
+        "sync": lambda: SyncJob(vault.old, vault.new, SyncOptions(journal=f"sqlite:///{tmp_path}/j.db")).run(),
+        "sync to it": lambda: SyncJob(vault.new, vault.old, SyncOptions(journal=f"sqlite:///{tmp_path}/j.db")).run(),
+        "check": lambda: CheckJob(vault.old, vault.new, CheckOptions()).run(),
         "run to it": lambda: vault.run(source="new", destination="old"),
         "swap": lambda: vault.run(destination=None),
     }
@@ -236,8 +236,8 @@ def test_purge_refuses_a_class_that_deletes_in_its_own_way(tmp_path: Path, sqlit
     (tmp_path / "files").mkdir()
     world = World(sqlite_url, old, places.new_local(tmp_path / "new").build())
     fill(world, 1)
-    assert world.run().evidence == {"local source, read back": 1}, "it is read directly"
+    assert world.run().verified_by == {"local_source, destination_readback": 1}, "it is read directly"
     with pytest.raises(ConfigurationError, match="class Keeps of 'old' overrides delete_object, and purge deletes"):
-        Purge(world.application, PurgeOptions(yes=True, older_than=0)).run()
+        PurgeJob(world.application, PurgeOptions(yes=True, older_than=0)).run()
     assert (tmp_path / "files" / "docs" / "0.bin").exists()
     world.close()

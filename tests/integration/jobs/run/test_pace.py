@@ -13,7 +13,7 @@ from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
 from migrate_storage import ObstoreBackend
 from migrate_storage.core.errors import ConfigurationError
-from migrate_storage.core.events import PaceChanged
+from migrate_storage.core.events import ThrottleChanged
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.engine.run_limits import RunLimits
 from migrate_storage.jobs import base
@@ -52,7 +52,7 @@ def test_fewer_at_once_while_the_service_says_slow_down_and_more_again_after(
         assert report.exit_code == 0, report
         assert world.check(backend="new") == 300
     assert throttled >= 5
-    widths = [8, *(event.concurrency for event in world.events if isinstance(event, PaceChanged))]
+    widths = [8, *(event.concurrency for event in world.events if isinstance(event, ThrottleChanged))]
     down = [(one, other) for one, other in itertools.pairwise(widths) if other < one]
     up = [(one, other) for one, other in itertools.pairwise(widths) if other > one]
     assert down
@@ -84,15 +84,15 @@ def test_requests_in_a_second_hold_about(world: World) -> None:
 def test_so_many_bytes_and_the_next_run_goes_on(world: World) -> None:
     documents(world, [f"f{i:02}" for i in range(60)], size=1000)
     first = world.run(max_bytes=20_000, concurrency=4)
-    assert (first.state, first.exit_code) == ("limited", 4)
-    assert 20 <= first.rows_moved <= 24, "what was under way when the limit was reached is brought to its end"
-    assert first.rows_left == 60 - first.rows_moved
+    assert (first.state, first.exit_code) == ("limit_reached", 4)
+    assert 20 <= first.rows_repointed <= 24, "what was under way when the limit was reached is brought to its end"
+    assert first.rows_remaining == 60 - first.rows_repointed
     world.check()
     second = world.run(max_bytes=20_000, concurrency=4)
-    assert second.state == "limited"
-    assert second.rows_moved >= 20
+    assert second.state == "limit_reached"
+    assert second.rows_repointed >= 20
     third = world.run(max_bytes=20_001, concurrency=4)
-    assert (third.state, third.rows_left, third.exit_code) == ("finished", 0, 0)
+    assert (third.state, third.rows_remaining, third.exit_code) == ("completed", 0, 0)
     assert world.check(backend="new") == 60
 
 
@@ -112,8 +112,8 @@ def test_so_long_and_the_next_run_goes_on(world: World, monkeypatch: pytest.Monk
     first = world.run(max_duration=3600.0, batch_size=10, concurrency=2)
     monkeypatch.undo()
     assert first.exit_code == 4
-    assert 0 < first.rows_moved < 60
-    assert first.listed_total == 0
+    assert 0 < first.rows_repointed < 60
+    assert first.problem_count == 0
     world.check()
     assert world.run().exit_code == 0
     assert world.check(backend="new") == 60
@@ -125,22 +125,22 @@ def test_filtered_rows_are_left_alone_and_are_no_reason_to_end_with_1(world: Wor
     planned = world.run(include=("*.jpg",), exclude=("secret/**",), dry_run=True)
     assert planned.objects == 2
     report = world.run(include=("*.jpg",), exclude=("secret/**",))
-    assert (report.exit_code, report.rows_moved, report.rows_left, report.rows_filtered) == (0, 2, 0, 3)
-    assert report.counts == {OutcomeKind.REWRITTEN: 2}
+    assert (report.exit_code, report.rows_repointed, report.rows_remaining, report.rows_excluded) == (0, 2, 0, 3)
+    assert report.counts == {OutcomeKind.REPOINTED: 2}
     after = {value["filename"]: value for value in world.raw()}
     assert {name for name, value in after.items() if value["backend"] == "new"} == {"a.jpg", "x/b.jpg"}
     assert all(after[name] == before[name] for name in ("x/c.txt", "secret/d.jpg", "e.tmp"))
     world.check()
     rest = world.run()
-    assert (rest.exit_code, rest.rows_moved, rest.rows_filtered) == (0, 3, 0)
+    assert (rest.exit_code, rest.rows_repointed, rest.rows_excluded) == (0, 3, 0)
     assert world.check(backend="new") == 5
 
 
 def test_a_row_with_some_files_left_out_gets_the_others(tmp_path: Path, world: World) -> None:
     world.fill(0, albums=4)
     report = world.run(exclude=("1.png",))
-    assert (report.exit_code, report.rows_left) == (0, 0)
-    assert report.rows_filtered == 2, "albums of two and of three pictures hold a 1.png"
+    assert (report.exit_code, report.rows_remaining) == (0, 0)
+    assert report.rows_excluded == 2, "albums of two and of three pictures hold a 1.png"
     kept = [file["filename"] for row in world.raw("albums", "pictures") for file in row if file["backend"] == "old"]
     assert sorted(kept) == ["albums/2/1.png", "albums/3/1.png"]
     world.check()
@@ -149,9 +149,9 @@ def test_a_row_with_some_files_left_out_gets_the_others(tmp_path: Path, world: W
 def test_a_limit_counts_only_rows_that_the_run_deals_with(world: World) -> None:
     documents(world, [*(f"a{i}.txt" for i in range(5)), *(f"b{i}.jpg" for i in range(3))])
     report = world.run(include=("*.jpg",), limit=2)
-    assert (report.exit_code, report.rows_moved) == (4, 2)
+    assert (report.exit_code, report.rows_repointed) == (4, 2)
     report = world.run(include=("*.jpg",), limit=2)
-    assert (report.exit_code, report.rows_moved) == (0, 1)
+    assert (report.exit_code, report.rows_repointed) == (0, 1)
 
 
 @pytest.mark.parametrize(

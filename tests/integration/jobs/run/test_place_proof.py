@@ -15,9 +15,9 @@ from fsspec.implementations.local import LocalFileSystem
 
 from migrate_storage import ObstoreBackend
 from migrate_storage.core.errors import ConfigurationError, PreflightError
-from migrate_storage.core.model import OutcomeKind, Way
+from migrate_storage.core.model import OutcomeKind, Strategy
 from migrate_storage.engine.probe import SCRATCH
-from migrate_storage.jobs.purge.job import Purge
+from migrate_storage.jobs.purge.job import PurgeJob
 from migrate_storage.jobs.purge.rules import PurgeOptions
 from tests.support.alias_shim import AliasShim, alias_shim
 from tests.support.engine import registrations as places
@@ -166,7 +166,7 @@ def test_a_purge_proves_again_that_there_are_two_places(
     assert world.run().exit_code == 0
     world.new = places.new_s3(moto_s3.behind(shim.endpoint), f"{bucket}-alias").build()
     with pytest.raises(ConfigurationError, match="one storage reached in two ways"):
-        Purge(world.application, PurgeOptions(older_than=0.0, yes=True)).run()
+        PurgeJob(world.application, PurgeOptions(older_than=0.0, yes=True)).run()
     assert keys(moto_s3.store(bucket)) == set(world.contents)
 
 
@@ -178,8 +178,8 @@ def test_a_rekey_where_nothing_may_be_written_compares_each_object(moto_s3, sqli
         world.fill(4)
         world.old, world.new = places.old_s3(server, bucket).build(), places.new_s3(server, bucket).build()
         report = world.run()
-        assert (report.way, report.exit_code) == (Way.REKEY, 0), report
-        assert report.evidence == {"same place": 4}
+        assert (report.strategy, report.exit_code) == (Strategy.REKEY, 0), report
+        assert report.verified_by == {"same_object": 4}
         assert world.check(backend="new") == 4
 
 
@@ -205,8 +205,8 @@ def test_a_replica_is_not_the_same_place_where_nothing_may_be_written(
         world.new = places.new_s3(moto_s3.behind(named.endpoint), bucket).build()
         for destination in ("new", None):
             report = world.run(destination=destination)
-            assert report.counts == {OutcomeKind.DIFFERS: 1}
-            assert "another tag, date or version" in report.listed[0].reason
+            assert report.counts == {OutcomeKind.MISMATCH: 1}
+            assert "another tag, date or version" in report.problems[0].reason
         assert world.check(backend="old") == 1
 
 

@@ -12,8 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from migrate_storage.core.errors import ConfigurationError, PreflightError
-from migrate_storage.core.events import Noted, RunStarted
-from migrate_storage.core.model import Column, OutcomeKind, Way
+from migrate_storage.core.events import DiagnosticRaised, RunStarted
+from migrate_storage.core.model import Column, OutcomeKind, Strategy
 from migrate_storage.engine.probe import SCRATCH, try_destination
 from migrate_storage.stores.failures import FailureKind, classify
 from migrate_storage.stores.fsspec_store import FsspecStore
@@ -78,7 +78,7 @@ def test_an_empty_bucket_is_not_a_missing_one(rclone_s3, world: World) -> None:
     world.fill(2)
     world.old = places.old_s3(rclone_s3, rclone_s3.new_bucket()).build()
     report = world.run()
-    assert (report.state, report.counts) == ("finished", {OutcomeKind.MISSING: 2})
+    assert (report.state, report.counts) == ("completed", {OutcomeKind.MISSING: 2})
 
 
 @pytest.mark.parametrize("side", ["source", "destination"])
@@ -117,8 +117,8 @@ def test_one_place_under_two_names_is_found_out_by_a_probe(rclone_s3, sqlite_url
     world = World(sqlite_url, places.old_s3(rclone_s3, bucket).build(), places.new_s3(other, bucket).build())
     world.fill(5)
     report = world.run()
-    assert (report.way, report.exit_code, report.bytes_moved) == (Way.REKEY, 0, 0), report
-    assert "a probe object at the destination is seen through the source" in report.way_reason
+    assert (report.strategy, report.exit_code, report.bytes_copied) == (Strategy.REKEY, 0, 0), report
+    assert "a probe object at the destination is seen through the source" in report.strategy_reason
     assert world.check(backend="new") == 5
     assert {meta["path"] for meta in obstore.list(rclone_s3.store(bucket)).collect()} == set(world.contents)
 
@@ -129,8 +129,8 @@ def test_two_servers_are_told_apart_by_the_same_probe(rclone_s3, moto_s3, sqlite
     world = World(sqlite_url, places.old_s3(rclone_s3, bucket).build(), places.new_s3(moto_s3, bucket).build())
     world.fill(2)
     report = world.run()
-    assert (report.way, report.exit_code) == (Way.MOVE, 0)
-    assert "is not seen through the source" in report.way_reason
+    assert (report.strategy, report.exit_code) == (Strategy.MOVE, 0)
+    assert "is not seen through the source" in report.strategy_reason
 
 
 def test_no_right_to_make_the_tables_of_the_journal(world: World, postgres_url: str) -> None:
@@ -148,7 +148,7 @@ def test_no_right_to_make_the_tables_of_the_journal(world: World, postgres_url: 
             moving.run()
         assert moving.dump() == before
         report = moving.run(journal=world.url)
-        assert (report.exit_code, report.rows_left) == (0, 0)
+        assert (report.exit_code, report.rows_remaining) == (0, 0)
         moving.other_engine.dispose()
         moving.close()
     finally:
@@ -211,7 +211,7 @@ def test_triggers_are_named(worlds: World) -> None:
     [note] = [note for note in report.notes if note.code == "database.trigger"]
     assert "loud" in note.message
     assert "documents" in note.subject
-    assert [event.note for event in worlds.events if isinstance(event, Noted)].count(note) == 1
+    assert [event.note for event in worlds.events if isinstance(event, DiagnosticRaised)].count(note) == 1
 
 
 def test_a_source_without_counterpart_is_not_swapped(world: World, tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_s3_to_a_folder(rclone_s3, tmp_path: Path, sqlite_url: str) -> None:
     world = World(sqlite_url, old.build(), new.build())
     world.fill(6)
     report = world.run()
-    assert (report.way, report.exit_code) == (Way.MOVE, 0)
+    assert (report.strategy, report.exit_code) == (Strategy.MOVE, 0)
     assert world.check(backend="new") == 6
     assert sorted(str(path.relative_to(tmp_path / "new")) for path in (tmp_path / "new").rglob("*.bin")) == sorted(world.contents)  # fmt: skip
 

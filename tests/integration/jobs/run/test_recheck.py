@@ -15,12 +15,12 @@ from advanced_alchemy.types.file_object import storages
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.engine import listing_evidence, object_copier
-from migrate_storage.jobs.orphans.job import Orphans, OrphansOptions
-from migrate_storage.jobs.revert.job import Revert, RevertOptions
+from migrate_storage.jobs.orphans.job import OrphansJob, OrphansOptions
+from migrate_storage.jobs.revert.job import RevertJob, RevertOptions
 from migrate_storage.jobs.run import passes
 from migrate_storage.jobs.run.recheck import CopyRecheck
-from migrate_storage.jobs.verify.check_object import AuditOptions
-from migrate_storage.jobs.verify.job import Audit
+from migrate_storage.jobs.verify.check_object import VerifyOptions
+from migrate_storage.jobs.verify.job import VerifyJob
 from migrate_storage.reporting import Report
 from migrate_storage.reporting.text import render
 from migrate_storage.stores.obstore_store import ObstoreStore
@@ -80,13 +80,13 @@ def assert_rows_right(world: World, *, but: tuple[str, ...] = ()) -> None:
 
 
 def reasons(report: Report) -> dict[str, str]:
-    return {outcome.source.path: outcome.reason for outcome in report.listed}
+    return {outcome.source.path: outcome.reason for outcome in report.problems}
 
 
 def test_nothing_changed(moved: World) -> None:
     before = moved.raw(), moved.raw("albums", "pictures"), moved.journal
     report = recheck(moved)
-    assert (report.exit_code, report.counts, report.rows_moved, report.bytes_moved) == (0, {}, 0, 0)
+    assert (report.exit_code, report.counts, report.rows_repointed, report.bytes_copied) == (0, {}, 0, 0)
     assert report.rechecked == {"objects": 11, "copied_again": 0, "rows_repaired": 0}
     assert (moved.raw(), moved.raw("albums", "pictures"), moved.journal) == before, "no record and no row was written"
     assert Report.from_dict(json.loads(json.dumps(report.to_dict()))).rechecked == report.rechecked
@@ -102,12 +102,12 @@ def test_sources_that_were_replaced_and_copies_that_are_gone(moved: World) -> No
         moved.new.delete_object(name)
     assert moved.run().counts == {}, "an ordinary run sees none of it"
     report = recheck(moved)
-    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REWRITTEN: 5})
+    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REPOINTED: 5})
     assert report.rechecked == {"objects": 11, "copied_again": 5, "rows_repaired": 0}
     assert_rows_right(moved)
     assert moved.check(backend="new") == 11
     assert recheck(moved).rechecked == {"objects": 11, "copied_again": 0, "rows_repaired": 0}
-    assert Audit(moved.application, AuditOptions(columns=()), listener=print).run().exit_code == 0
+    assert VerifyJob(moved.application, VerifyOptions(columns=()), listener=print).run().exit_code == 0
 
 
 def test_listings_that_are_known_to_be_fresh_replace_the_heads(
@@ -133,7 +133,7 @@ def test_listings_that_are_known_to_be_fresh_replace_the_heads(
 
     monkeypatch.setattr(ObstoreStore, "head", count)
     report = recheck(world, consistent_listings=("old", "new"))
-    assert report.counts == {OutcomeKind.REWRITTEN: 2, OutcomeKind.MISSING: 1}
+    assert report.counts == {OutcomeKind.REPOINTED: 2, OutcomeKind.MISSING: 1}
     others = [path for path in heads if path.startswith("docs/") and path not in (D0, D1, D2)]
     assert len(others) < 9, "not one for each of the others, but those that prove the listings"
     assert_rows_right(world, but=(D2,))
@@ -146,8 +146,8 @@ def test_then_revert_puts_every_row_back(moved: World) -> None:
         write_old(moved, name, b"replaced after the run")
     moved.new.delete_object(PICTURES[1])
     assert recheck(moved).exit_code == 0
-    report = Revert(moved.application, RevertOptions(settle_time=0.0)).run()
-    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REWRITTEN: 8})
+    report = RevertJob(moved.application, RevertOptions(settle_time=0.0)).run()
+    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REPOINTED: 8})
     assert moved.check(backend="old") == 11
 
 
@@ -156,10 +156,10 @@ def test_then_purge_deletes_what_it_refused_before(moved: World) -> None:
     write_old(moved, D0, b"replaced after the run")
     moved.new.delete_object(D1)
     refused = purge(moved)
-    assert refused.counts == {OutcomeKind.CHANGED: 1, OutcomeKind.MISSING: 1, OutcomeKind.PURGED: 9}
+    assert refused.counts == {OutcomeKind.MODIFIED: 1, OutcomeKind.MISSING: 1, OutcomeKind.DELETED: 9}
     assert all("'migrate-storage run --from old --to new --recheck'" in reason for reason in reasons(refused).values())
     assert recheck(moved).rechecked == {"objects": 11, "copied_again": 2, "rows_repaired": 0}
-    assert purge(moved).counts == {OutcomeKind.PURGED: 2}
+    assert purge(moved).counts == {OutcomeKind.DELETED: 2}
     assert moved.check(backend="new") == 11
     moved.new.delete_object(D2)
     lost = recheck(moved)
@@ -170,7 +170,7 @@ def test_then_purge_deletes_what_it_refused_before(moved: World) -> None:
 def test_a_copy_that_the_application_replaced_is_listed_and_kept(moved: World) -> None:
     write_new(moved, D0, b"written by the application")
     report = recheck(moved)
-    assert (report.exit_code, report.counts) == (1, {OutcomeKind.CHANGED: 1})
+    assert (report.exit_code, report.counts) == (1, {OutcomeKind.MODIFIED: 1})
     assert "was replaced since it was verified" in reasons(report)[D0]
     assert moved.new.get_content(D0) == b"written by the application"
     assert_rows_right(moved, but=(D0,))
@@ -216,7 +216,7 @@ def test_rows_with_a_wrong_size_are_repaired_without_a_copy(moved: World) -> Non
     moved.sql("UPDATE albums SET pictures = :v", v=json.dumps(wrong))
     moved.old.fs.rm_file(moved.old._prepare_path(PICTURES[0]))
     report = recheck(moved)
-    assert (report.exit_code, report.bytes_moved) == (0, 0)
+    assert (report.exit_code, report.bytes_copied) == (0, 0)
     assert report.rechecked == {"objects": 8, "copied_again": 0, "rows_repaired": 6}
     assert_rows_right(moved)
     assert moved.raw("albums", "pictures")[0][0]["content_type"] == pictures[0]["content_type"]
@@ -263,13 +263,13 @@ def test_everything_is_lost_but_the_bucket_answers(on_disk: World, tmp_path: Pat
     shutil.rmtree(tmp_path / "new")
     (tmp_path / "new").mkdir()
     report = recheck(on_disk)
-    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REWRITTEN: 11})
+    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REPOINTED: 11})
     assert_rows_right(on_disk)
     shutil.rmtree(tmp_path / "new")
     (tmp_path / "new").mkdir()
     Path(on_disk.old.prefix, D0).unlink()
     report = recheck(on_disk)
-    assert report.counts == {OutcomeKind.REWRITTEN: 10, OutcomeKind.MISSING: 1}
+    assert report.counts == {OutcomeKind.REPOINTED: 10, OutcomeKind.MISSING: 1}
     assert "is gone, and the source is gone too" in reasons(report)[D0]
 
 
@@ -352,7 +352,7 @@ def test_a_service_that_does_not_honour_the_condition(
         with monkeypatch.context() as patched:
             patched.setattr(ObstoreStore, "put", refuse)
             report = recheck(world)
-        assert (report.exit_code, report.counts) == (0, {OutcomeKind.REWRITTEN: 1})
+        assert (report.exit_code, report.counts) == (0, {OutcomeKind.REPOINTED: 1})
         assert_rows_right(world)
 
 
@@ -385,9 +385,9 @@ def test_a_copy_that_is_known_to_be_lost(on_disk: World) -> None:
     Path(on_disk.old.prefix, D0).unlink()
     assert recheck(on_disk).counts == {OutcomeKind.MISSING: 1}
     options = OrphansOptions(keys=("new",), acknowledge_missing="lost in the flood", yes=True, lease_ttl=1.0)
-    assert Orphans(on_disk.application, options).run().exit_code == 0
+    assert OrphansJob(on_disk.application, options).run().exit_code == 0
     report = recheck(on_disk)
-    assert (report.exit_code, report.counts) == (0, {OutcomeKind.KNOWN: 1})
+    assert (report.exit_code, report.counts) == (0, {OutcomeKind.KNOWN_MISSING: 1})
 
 
 def test_a_key_that_is_registered_for_another_place_is_not_compared(on_disk: World, tmp_path: Path) -> None:
@@ -395,7 +395,7 @@ def test_a_key_that_is_registered_for_another_place_is_not_compared(on_disk: Wor
     on_disk.old = places.old_local(tmp_path / "elsewhere").build()
     report = recheck(on_disk)
     assert (report.exit_code, report.counts) == (1, {OutcomeKind.UNVERIFIED: 11})
-    assert "registered for another place" in report.listed[0].reason
+    assert "registered for another place" in report.problems[0].reason
 
 
 def test_a_copy_that_is_not_ours_is_kept_where_its_source_moves_on(world: World) -> None:
@@ -417,7 +417,7 @@ def test_rows_in_many_windows_and_columns_name_one_copy(worlds: World) -> None:
     worlds.contents["shared.bin"] = b"replaced after the run"
     write_old(worlds, "shared.bin", b"replaced after the run")
     report = recheck(worlds, batch_size=2)
-    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REWRITTEN: 1})
+    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REPOINTED: 1})
     assert report.rechecked["objects"] == report.rechecked["copied_again"] == 1
     assert_rows_right(worlds)
 
@@ -426,7 +426,7 @@ def test_rows_that_still_name_the_source_are_moved_first(on_disk: World) -> None
     on_disk.add(Document(id=99, title="", file=on_disk.file("late.bin")))
     on_disk.new.delete_object(D0)
     report = recheck(on_disk)
-    assert (report.exit_code, report.rows_moved, report.rows_left) == (0, 1, 0)
+    assert (report.exit_code, report.rows_repointed, report.rows_remaining) == (0, 1, 0)
     assert report.rechecked["copied_again"] == 1
     assert_rows_right(on_disk)
 
@@ -440,7 +440,7 @@ def test_the_journal_is_in_another_database(world: World, tmp_path: Path) -> Non
         write_old(world, name, world.contents[name])
     assert recheck(world, journal=journal).rechecked["copied_again"] == 4
     assert_rows_right(world)
-    assert Revert(world.application, RevertOptions(settle_time=0.0, journal=journal)).run().exit_code == 0
+    assert RevertJob(world.application, RevertOptions(settle_time=0.0, journal=journal)).run().exit_code == 0
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.jobs.census_options import CensusOptions
 from migrate_storage.jobs.readiness import ready_to_unregister
-from migrate_storage.jobs.verify.check_object import AuditOptions
-from migrate_storage.jobs.verify.job import Audit
+from migrate_storage.jobs.verify.check_object import VerifyOptions
+from migrate_storage.jobs.verify.job import VerifyJob
 from tests.support.engine import registrations as places
 from tests.support.engine.world import COLUMNS, Album, Document, Note, Page, World
 from tests.support.jobs.purge import purge
@@ -37,12 +37,12 @@ def test_every_kind_of_key_in_windows_of_three(worlds: World) -> None:
     world.fill(17, 11, 13)
     world.add(*(Page(slug=slug, image=world.file(f"pages/{i}")) for i, slug in enumerate(SLUGS)))
     report = world.run(batch_size=3)
-    assert (report.state, report.exit_code, report.rows_left) == ("finished", 0, 0), report
-    assert report.counts == {OutcomeKind.REWRITTEN: len(world.contents)}
+    assert (report.state, report.exit_code, report.rows_remaining) == ("completed", 0, 0), report
+    assert report.counts == {OutcomeKind.REPOINTED: len(world.contents)}
     pictures = sum(i % 4 for i in range(11))
     assert world.check(backend="new") == 17 + pictures + 5 + 6 + len(SLUGS)
     # notes have two columns: a row counts once for each that was re-pointed
-    assert report.rows_moved == 17 + sum(1 for i in range(11) if i % 4) + 5 + 6 + len(SLUGS)
+    assert report.rows_repointed == 17 + sum(1 for i in range(11) if i % 4) + 5 + 6 + len(SLUGS)
 
 
 def test_rows_without_a_file_stay_as_they_are(worlds: World) -> None:
@@ -52,7 +52,7 @@ def test_rows_without_a_file_stay_as_they_are(worlds: World) -> None:
     world.sql("UPDATE documents SET file = NULL WHERE id = 2")
     before = world.dump()
     report = world.run()
-    assert (report.exit_code, report.counts, report.rows_moved) == (0, {OutcomeKind.REWRITTEN: 1}, 1)
+    assert (report.exit_code, report.counts, report.rows_repointed) == (0, {OutcomeKind.REPOINTED: 1}, 1)
     after = world.dump()
     assert after["albums"] == before["albums"]
     assert sorted(after["documents"], key=lambda row: row[0])[:2] == sorted(before["documents"], key=lambda row: row[0])[:2]  # fmt: skip
@@ -65,9 +65,9 @@ def test_rows_that_share_an_object_get_one_copy(worlds: World) -> None:
     world.add(*(Document(id=i, title="", file=shared) for i in range(1, 11)))
     world.add(Album(pictures=[shared, world.file("own"), shared]), Note(owner="o", number=1, scan=shared, voice=shared))
     report = world.run(batch_size=3)
-    assert (report.exit_code, report.rows_left) == (0, 0)
-    assert report.counts == {OutcomeKind.REWRITTEN: 2}
-    assert report.bytes_moved == len(world.contents["shared"]) + len(world.contents["own"])
+    assert (report.exit_code, report.rows_remaining) == (0, 0)
+    assert report.counts == {OutcomeKind.REPOINTED: 2}
+    assert report.bytes_copied == len(world.contents["shared"]) + len(world.contents["own"])
     assert world.check(backend="new") == 10 + 3 + 2
 
 
@@ -81,7 +81,7 @@ def test_a_list_keeps_its_order_and_what_is_not_ours(worlds: World) -> None:
     cast = "CAST(:v AS JSONB)" if world.engine.dialect.name == "postgresql" else ":v"
     world.sql(f"UPDATE albums SET pictures = {cast}", v=mixed)
     report = world.run()
-    assert (report.exit_code, report.rows_moved, report.rows_left) == (0, 1, 0)
+    assert (report.exit_code, report.rows_repointed, report.rows_remaining) == (0, 1, 0)
     [value] = world.raw("albums", "pictures")
     assert [entry and (entry["backend"], entry["filename"]) for entry in value] == [
         ("new", "a"), ("elsewhere", "not ours"), None, ("new", "b"),
@@ -120,7 +120,7 @@ def test_tables_in_a_schema_of_their_own(tmp_path: Any, postgres_url: str) -> No
     world.sql("ALTER TABLE media.documents ADD PRIMARY KEY (id)")
     world.columns = (Column(table="documents", column="file", schema="media", key=("id",)),)
     report = world.run(journal_schema="media")
-    assert (report.exit_code, report.rows_moved) == (1, 2)
+    assert (report.exit_code, report.rows_repointed) == (1, 2)
     assert report.census is not None
     assert [each.rows["old"] for each in report.census.unknown("old")] == [4], "those in the other schema are counted"
     assert world.sql("SELECT DISTINCT file->>'backend' FROM media.documents") == [("new",)]
@@ -153,9 +153,9 @@ def test_a_broken_row_is_one_failed_item(world: World) -> None:
         world.sql("INSERT INTO documents (id, title, updated_at, file) VALUES (:i, '', '2020-01-01', :v)", i=number, v=value)  # fmt: skip
     before = world.sql("SELECT * FROM documents WHERE id >= 100 ORDER BY id")
     report = world.run(batch_size=4)
-    assert (report.state, report.exit_code) == ("finished", 1)
-    assert report.counts == {OutcomeKind.REWRITTEN: 6, OutcomeKind.FAILED: len(BROKEN)}
-    reasons = {str(ref): outcome.reason for outcome in report.listed for ref in outcome.refs}
+    assert (report.state, report.exit_code) == ("completed", 1)
+    assert report.counts == {OutcomeKind.REPOINTED: 6, OutcomeKind.FAILED: len(BROKEN)}
+    reasons = {str(ref): outcome.reason for outcome in report.problems for ref in outcome.refs}
     assert len(reasons) == len(BROKEN)
     for number, words in enumerate(BROKEN, start=100):
         assert words in reasons[f"documents.file[{number}]"]
@@ -168,8 +168,8 @@ def test_a_number_that_jsonb_keeps_and_python_does_not(tmp_path: Any, postgres_u
     world.fill(2)
     world.sql("UPDATE documents SET file = jsonb_set(file, '{exact}', '0.1234567890123456789012345') WHERE id = 1")
     report = world.run()
-    assert report.counts == {OutcomeKind.REWRITTEN: 1, OutcomeKind.FAILED: 1}
-    assert "cannot be kept exactly" in report.listed[0].reason
+    assert report.counts == {OutcomeKind.REPOINTED: 1, OutcomeKind.FAILED: 1}
+    assert "cannot be kept exactly" in report.problems[0].reason
     assert world.sql("SELECT file->>'exact', file->>'backend' FROM documents WHERE id = 1") == [("0.1234567890123456789012345", "old")]  # fmt: skip
     world.close()
 
@@ -188,7 +188,7 @@ def backends(world: World, table: str = "documents", column: str = "file") -> li
 def test_where(mixed: World) -> None:
     condition = "id <= 4 AND title LIKE 't%' AND title <> 'a :b ::c \\ %s'"
     report = mixed.run(where=condition, columns=("documents.file",))
-    assert (report.state, report.rows_moved, report.rows_left) == ("finished", 4, 0)
+    assert (report.state, report.rows_repointed, report.rows_remaining) == ("completed", 4, 0)
     assert backends(mixed) == ["new"] * 4 + ["old"] * 6
     assert mixed.run().exit_code == 0
     mixed.check(backend="new")
@@ -196,7 +196,7 @@ def test_where(mixed: World) -> None:
 
 def test_column(mixed: World) -> None:
     report = mixed.run(columns=("notes.scan", "albums.pictures"))
-    assert (report.exit_code, report.rows_left) == (0, 0)
+    assert (report.exit_code, report.rows_remaining) == (0, 0)
     assert set(backends(mixed, "notes", "scan")) == {"new"}
     assert set(backends(mixed)) == {"old"}
     assert set(backends(mixed, "albums", "pictures")) == {"new"}
@@ -208,13 +208,13 @@ def test_limit_stops_and_the_same_command_goes_on(world: World) -> None:
     mixed.fill(10, 4, 6)
     for _ in range(20):
         report = mixed.run(limit=4, batch_size=3)
-        moved.append(report.rows_moved)
+        moved.append(report.rows_repointed)
         mixed.check()
-        if report.state == "finished":
+        if report.state == "completed":
             break
-        assert (report.state, report.exit_code) == ("limited", 4)
+        assert (report.state, report.exit_code) == ("limit_reached", 4)
     assert moved == [4, 4, 4, 4, 2], "ten documents, three albums, two scans and three voices"
-    assert (report.exit_code, report.rows_left) == (0, 0)
+    assert (report.exit_code, report.rows_remaining) == (0, 0)
     mixed.check(backend="new")
 
 
@@ -224,7 +224,7 @@ def test_limit_gets_past_rows_that_cannot_be_moved(world: World) -> None:
     for number in (1, 2, 3):
         world.sql("UPDATE documents SET file = :v WHERE id = :i", i=number, v='{"backend": "old"}')
     reports = [world.run(limit=3) for _ in range(4)]
-    assert [report.rows_moved for report in reports] == [0, 3, 3, 0]
+    assert [report.rows_repointed for report in reports] == [0, 3, 3, 0]
     assert [report.exit_code for report in reports] == [4, 4, 4, 1], "at the end those three are left, and listed"
     assert backends(world)[3:] == ["new"] * 6
 
@@ -235,10 +235,10 @@ def test_limit_counts_rows_listed_before_that_can_be_moved_now(world: World, tmp
     paths = [next((tmp_path / "old").rglob(f"d{i}.bin")) for i in range(5)]
     for path in paths:
         path.rename(path.with_suffix(".away"))
-    assert (first := world.run(limit=4)).rows_moved == 0, first
+    assert (first := world.run(limit=4)).rows_repointed == 0, first
     for path in paths:
         path.with_suffix(".away").rename(path)
-    assert [world.run(limit=4).rows_moved for _ in range(3)] == [4, 4, 1]
+    assert [world.run(limit=4).rows_repointed for _ in range(3)] == [4, 4, 1]
     assert world.check(backend="new") == 9
 
 
@@ -288,15 +288,15 @@ def test_a_file_in_the_metadata_of_another_is_moved_too(worlds: World) -> None:
     second.metadata.update(names)
     worlds.add(Document(id=2, title="t", file=first), Album(id=uuid.uuid4(), pictures=[second]))
     report = worlds.run()
-    assert (report.exit_code, report.rows_left, report.objects) == (0, 0, 5)
+    assert (report.exit_code, report.rows_remaining, report.objects) == (0, 0, 5)
     worlds.check(backend="new")
     for file in worlds.files():
         if "pages" in file.metadata:
             for inner in (file.metadata["thumbnail"], *json.loads(file.metadata["pages"])):
                 assert inner["backend"] == "new"
                 assert worlds.new.get_content(inner["filename"]) == worlds.contents[inner["filename"]]
-    assert purge(worlds).counts == {OutcomeKind.PURGED: 5}
-    assert Audit(worlds.application, AuditOptions(read_content=True)).run().exit_code == 0
+    assert purge(worlds).counts == {OutcomeKind.DELETED: 5}
+    assert VerifyJob(worlds.application, VerifyOptions(read_content=True)).run().exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -308,10 +308,10 @@ def test_a_file_in_a_text_inside_of_a_row_is_counted_and_kept_by_a_purge(worlds:
     noted.metadata["log"] = spelled
     worlds.add(Document(id=2, title="t", file=noted))
     report = worlds.run()
-    assert (report.exit_code, report.rows_left) == (1, 1)
+    assert (report.exit_code, report.rows_remaining) == (1, 1)
     seen = CensusOptions(visible_tables_only=True)
     _, checks = ready_to_unregister(worlds.application, "old", soak=0.0, census=seen)
     assert "1 row of known columns quote" in next(each.message for each in checks if not each.ready)
-    assert purge(worlds).counts == {OutcomeKind.PURGED: 1, OutcomeKind.SKIPPED: 1}
+    assert purge(worlds).counts == {OutcomeKind.DELETED: 1, OutcomeKind.KEPT: 1}
     assert worlds.run(excused=("documents.file",)).exit_code == 0
     assert worlds.old.get_content("docs/0/d0.bin") == worlds.contents["docs/0/d0.bin"]

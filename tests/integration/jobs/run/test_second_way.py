@@ -13,9 +13,9 @@ from advanced_alchemy.types import FileObject
 
 from migrate_storage.core.model import Attributes, OutcomeKind
 from migrate_storage.engine.place_proof import prove_translation
-from migrate_storage.jobs.revert.job import Revert, RevertOptions
-from migrate_storage.jobs.verify.check_object import AuditOptions
-from migrate_storage.jobs.verify.job import Audit
+from migrate_storage.jobs.revert.job import RevertJob, RevertOptions
+from migrate_storage.jobs.verify.check_object import VerifyOptions
+from migrate_storage.jobs.verify.job import VerifyJob
 from migrate_storage.reporting import render
 from migrate_storage.stores.fsspec_store import FsspecStore
 from migrate_storage.stores.resolved_backend import ResolvedBackend
@@ -64,8 +64,8 @@ def world(moto_s3, sqlite_url: str) -> World:
 
 def test_headers_arrive_or_their_loss_is_said(world: World) -> None:
     report = world.run(invalid_keys="encode")
-    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REWRITTEN: 5}), report
-    lost = {note.subject: note.message for note in report.not_carried if note.code == "not-carried.object"}
+    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REPOINTED: 5}), report
+    lost = {note.subject: note.message for note in report.not_preserved if note.code == "not-carried.object"}
     assert lost.keys() == {"old:disposition.json", "old:type.txt", "old:language.json"}
     assert "Content-Disposition" in lost["old:disposition.json"]
     assert "old:type.txt" in render(report)
@@ -81,14 +81,14 @@ def test_headers_arrive_or_their_loss_is_said(world: World) -> None:
 
 def test_revert_and_verify_read_them_too(world: World) -> None:
     assert world.run(invalid_keys="encode").exit_code == 0
-    assert Audit(world.application, AuditOptions(read_content=True)).run().exit_code == 0
+    assert VerifyJob(world.application, VerifyOptions(read_content=True)).run().exit_code == 0
     world.new.save_object(FileObject(backend="new", filename="x/%2Fdouble.json", content_type="text/x-new"), b"newer")
     world.new.save_object(FileObject(backend="new", filename="disposition.json", content_type="text/x-new"), b"newer")
-    report = Revert(world.application, RevertOptions(settle_time=0.0)).run()
-    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REWRITTEN: 5}), report
+    report = RevertJob(world.application, RevertOptions(settle_time=0.0)).run()
+    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REPOINTED: 5}), report
     world.contents.update({"x//double.json": b"newer", "disposition.json": b"newer"})
     assert world.check(backend="old") == 5
-    report = Audit(world.application, AuditOptions(key="old")).run()
+    report = VerifyJob(world.application, VerifyOptions(key="old")).run()
     assert OutcomeKind.FAILED not in report.counts, report
 
 
@@ -116,7 +116,7 @@ def test_headers_of_gcs_come_through_fsspec_to_azure(gcs, azurite, sqlite_url: s
     report = world.run(invalid_keys="encode")
     assert report.exit_code == 0, report
     assert world.new.attributes("x/a%01b") == attributes
-    assert Audit(world.application, AuditOptions(read_content=True)).run().exit_code == 0
+    assert VerifyJob(world.application, VerifyOptions(read_content=True)).run().exit_code == 0
 
 
 def test_an_encoded_object_of_gcs_is_no_sign_of_other_storage(gcs, tmp_path: Path, sqlite_url: str) -> None:

@@ -9,7 +9,7 @@ import obstore
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from migrate_storage.core.model import OutcomeKind, Way
+from migrate_storage.core.model import OutcomeKind, Strategy
 from tests.support.engine import registrations as places
 from tests.support.engine.world import World
 from tests.support.evidence import Evidence
@@ -43,13 +43,13 @@ def moved(world: World, documents: int, evidence: Evidence, what: str) -> None:
     began = time.monotonic()
     report = world.run()
     seconds = time.monotonic() - began
-    assert (report.state, report.way, report.exit_code) == ("finished", Way.MOVE, 0), report
-    assert report.counts == {OutcomeKind.REWRITTEN: documents}
-    assert (report.rows_moved, report.rows_left, report.listed_total) == (documents, 0, 0)
-    assert report.bytes_moved >= sum(map(len, world.contents.values())), "a request may be sent twice"
+    assert (report.state, report.strategy, report.exit_code) == ("completed", Strategy.MOVE, 0), report
+    assert report.counts == {OutcomeKind.REPOINTED: documents}
+    assert (report.rows_repointed, report.rows_remaining, report.problem_count) == (documents, 0, 0)
+    assert report.bytes_copied >= sum(map(len, world.contents.values())), "a request may be sent twice"
     assert world.check(backend="new") == documents
     evidence.record(
-        what, rows=documents, objects=documents, verified=dict(report.evidence), seconds=round(seconds, 1),
+        what, rows=documents, objects=documents, verified=dict(report.verified_by), seconds=round(seconds, 1),
         opened_through_the_orm=documents,
     )  # fmt: skip
 
@@ -93,7 +93,7 @@ def test_s3_to_azurite(rclone_s3, azurite, sqlite_url: str, seed: int, evidence:
     world = World(sqlite_url, old.build(), new.build(), seed)
     moved(world, 60, evidence, "s3fs on rclone to obstore Azure on Azurite")
     carried_over(world, azurite.store(container))
-    assert not [how for how in evidence_of(world) if "destination digest" in how], "an Azure ETag is no hash"
+    assert not [how for how in evidence_of(world) if "destination_digest" in how], "an Azure ETag is no hash"
 
 
 def evidence_of(world: World) -> set[str]:
@@ -125,7 +125,7 @@ def test_an_async_engine_is_taken_as_it_is(
     world.sql("UPDATE documents SET updated_at = '2020-02-02 02:02:02'")
     world.other_engine = create_async_engine(async_url(url))
     report = world.run()
-    assert (report.state, report.exit_code, report.rows_left) == ("finished", 0, 0), report
+    assert (report.state, report.exit_code, report.rows_remaining) == ("completed", 0, 0), report
     assert world.check(backend="new") == 30 + sum(i % 4 for i in range(8)) + 3 + 4
     assert world.sql("SELECT count(*) FROM documents WHERE updated_at <> '2020-02-02 02:02:02'") == [(0,)]
     world.close()

@@ -19,8 +19,8 @@ from migrate_storage.application.application import from_database, running_appli
 from migrate_storage.core.errors import ConfigurationError, PreflightError
 from migrate_storage.core.model import Column
 from migrate_storage.database import connection
-from migrate_storage.jobs.revert.job import Revert, RevertOptions
-from migrate_storage.jobs.run.job import Migration
+from migrate_storage.jobs.revert.job import RevertJob, RevertOptions
+from migrate_storage.jobs.run.job import RunJob
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.reporting import Report
 from migrate_storage.reporting.text import headline
@@ -32,11 +32,11 @@ FILE = Column(table="doc", column="file", key=("id",), backend="old", multiple=F
 
 
 def revert(world: World) -> Report:
-    return Revert(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.0)).run()
+    return RevertJob(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.0)).run()
 
 
 def listed(report: Report) -> dict[str, str]:
-    return {str(ref): outcome.reason for outcome in report.listed for ref in outcome.refs}
+    return {str(ref): outcome.reason for outcome in report.problems for ref in outcome.refs}
 
 
 def fill(world: World, table: str, rows: range = range(1, 5), column: str = "file") -> None:
@@ -88,12 +88,12 @@ def test_an_attached_database_is_a_schema(attached: World) -> None:
     attached.sql("CREATE TABLE archive.log (id INTEGER PRIMARY KEY, file TEXT)")
     fill(attached, "archive.log", range(1, 2))
     report = attached.run()
-    assert (report.exit_code, report.rows_left, report.rows_moved) == (1, 0, 4)
+    assert (report.exit_code, report.rows_remaining, report.rows_repointed) == (1, 0, 4)
     assert "log.file (1)" in headline(report)
     assert backends(attached, "archive.doc") == ["new"] * 4
     with pytest.raises(ConfigurationError, match=r"log\.file \(1 row\).*nothing was deleted"):
         purge(attached)
-    assert revert(attached).rows_moved == 4
+    assert revert(attached).rows_repointed == 4
     assert backends(attached, "archive.doc") == ["old"] * 4
 
 
@@ -102,7 +102,7 @@ def test_a_trigger_of_an_attached_database_is_seen(attached: World) -> None:
         "CREATE TRIGGER archive.keep AFTER UPDATE ON doc BEGIN UPDATE doc SET file = OLD.file WHERE id = NEW.id AND id > 2; END"
     )
     report = attached.run()
-    assert (report.exit_code, report.rows_left) == (1, 2)
+    assert (report.exit_code, report.rows_remaining) == (1, 2)
     assert backends(attached, "archive.doc") == ["new", "new", "old", "old"]
     assert {name: "trigger" in reason for name, reason in listed(report).items()} == {
         "archive.doc.file[3]": True, "archive.doc.file[4]": True,
@@ -143,7 +143,7 @@ def test_partitions(postgres: World, declared: str) -> None:
     found = {str(each): each.rows["old"] for each in report.census.unknown("old")}
     assert found == {"log.file": 4, **rest}
     assert backends(postgres) == (["new"] * 4 if not rest else ["new", "new", "old", "old"])
-    assert revert(postgres).rows_moved == (2 if rest else 4)
+    assert revert(postgres).rows_repointed == (2 if rest else 4)
     assert backends(postgres) == ["old"] * 4
 
 
@@ -153,7 +153,7 @@ def test_a_partition_whose_key_is_in_the_file_is_moved_with_its_row(postgres: Wo
         postgres.sql(f"CREATE TABLE doc_{name} PARTITION OF doc FOR VALUES IN ('{name}')")
     fill(postgres, "doc")
     report = postgres.run()
-    assert (report.exit_code, report.rows_left) == (0, 0)
+    assert (report.exit_code, report.rows_remaining) == (0, 0)
     assert backends(postgres) == ["new"] * 4
     assert postgres.sql("SELECT count(*) FROM doc_old") == [(0,)]
 
@@ -177,9 +177,9 @@ def test_a_foreign_table_of_a_server_is_moved(postgres: World) -> None:
     loopback(postgres)
     fill(postgres, "doc")
     report = postgres.run(excused=("behind.doc.file",))
-    assert (report.exit_code, report.rows_left, report.rows_moved) == (0, 0, 4)
+    assert (report.exit_code, report.rows_remaining, report.rows_repointed) == (0, 0, 4)
     assert backends(postgres, "behind.doc") == ["new"] * 4
-    assert revert(postgres).rows_moved == 4
+    assert revert(postgres).rows_repointed == 4
 
 
 def test_a_foreign_table_that_cannot_be_reached_is_unseen(postgres: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +225,7 @@ def test_a_materialized_view_names_what_it_named_until_it_is_refreshed(postgres:
     postgres.sql("CREATE MATERIALIZED VIEW shown AS SELECT id, file FROM doc WITH DATA")
     postgres.sql("CREATE MATERIALIZED VIEW empty AS SELECT id, file FROM doc WITH NO DATA")
     report = postgres.run()
-    assert (report.exit_code, report.rows_moved, "shown.file (4)" in headline(report)) == (1, 4, True)
+    assert (report.exit_code, report.rows_repointed, "shown.file (4)" in headline(report)) == (1, 4, True)
     with pytest.raises(ConfigurationError, match=r"shown\.file \(4 rows\)"):
         purge(postgres)
     postgres.sql("REFRESH MATERIALIZED VIEW shown")
@@ -249,7 +249,7 @@ def test_a_policy_that_refuses_the_new_row_is_listed(postgres: World) -> None:
         with pytest.raises(PreflightError, match="hidden by row level security"):
             postgres.run()
         seeing = replace(postgres.application, visible_rows_only=True)
-        report = Migration(seeing, RunOptions(source="old", destination="new", settle_time=0.0)).run()
+        report = RunJob(seeing, RunOptions(source="old", destination="new", settle_time=0.0)).run()
         assert report.exit_code == 1
         assert backends(postgres) == ["new", "old", "old", "old"]
         assert {name: "row-level security" in reason for name, reason in listed(report).items()} == {
@@ -283,7 +283,7 @@ def test_the_schema_to_which_the_engine_translates_is_migrated(worlds: World) ->
     fill(worlds, f"{name}.doc")
     worlds.columns = running_application(worlds.other_engine, Base.metadata).columns
     report = worlds.run()
-    assert (report.exit_code, report.rows_moved) == (0, 4)
+    assert (report.exit_code, report.rows_repointed) == (0, 4)
     assert backends(worlds, f"{name}.doc") == ["new"] * 4
     assert purge(worlds).exit_code == 0
     assert backends(worlds, f"{name}.doc") == ["new"] * 4
@@ -307,7 +307,7 @@ def test_a_generated_column_follows_its_row(worlds: World) -> None:
         worlds.run()
     worlds.columns = (FILE,)
     report = worlds.run()
-    assert (report.exit_code, report.rows_moved) == (0, 4)
+    assert (report.exit_code, report.rows_repointed) == (0, 4)
     assert backends(worlds) == backends(worlds, column="copy") == ["new"] * 4
-    assert revert(worlds).rows_moved == 4
+    assert revert(worlds).rows_repointed == 4
     assert backends(worlds, column="copy") == ["old"] * 4

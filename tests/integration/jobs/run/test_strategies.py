@@ -12,8 +12,8 @@ from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 
 from migrate_storage import ObstoreBackend
 from migrate_storage.core.events import RunStarted
-from migrate_storage.core.model import OutcomeKind, Way
-from migrate_storage.engine.server_side_copy import EVIDENCE
+from migrate_storage.core.model import OutcomeKind, Strategy
+from migrate_storage.core.proofs import SERVER_SIDE_COPY
 from migrate_storage.reporting import Report, render
 from tests.support.engine import registrations as places
 from tests.support.engine.world import World
@@ -27,13 +27,13 @@ def rows(world: World) -> dict[str, Any]:
     return {table: rows for table, rows in world.dump().items() if not table.startswith("migrate_storage_")}
 
 
-def told(world: World, report: Report, way: Way, reason: str) -> None:
+def told(world: World, report: Report, strategy: Strategy, reason: str) -> None:
     """The way and its reason are in the first event, in the report, and in what a person reads."""
     [started] = [event for event in world.events if isinstance(event, RunStarted)]
-    assert (started.way, report.way) == (way, way)
+    assert (started.strategy, report.strategy) == (strategy, strategy)
     assert reason in started.reason
-    assert report.way_reason == started.reason
-    assert way.value in render(report)
+    assert report.strategy_reason == started.reason
+    assert strategy.words in render(report)
     assert reason in " ".join(render(report).split())
 
 
@@ -49,11 +49,13 @@ def test_swap_with_the_pair_of_the_guide(rclone_s3, sqlite_url: str) -> None:
     world.fill(20, 6, 10)
     stands, objects = rows(world), keys(rclone_s3.store(bucket))
     report = world.run(destination=None)
-    assert (report.state, report.exit_code, report.bytes_moved, report.rows_moved) == ("finished", 0, 0, 0), report
-    assert report.counts == {OutcomeKind.SKIPPED: len(world.contents)}
+    assert (report.state, report.exit_code, report.bytes_copied, report.rows_repointed) == ("completed", 0, 0, 0), (
+        report
+    )
+    assert report.counts == {OutcomeKind.UNCHANGED: len(world.contents)}
     assert rows(world) == stands
     assert keys(rclone_s3.store(bucket)) == objects
-    told(world, report, Way.SWAP, "every row is opened through both registrations and compared")
+    told(world, report, Strategy.IN_PLACE, "every row is opened through both registrations and compared")
     storages.register_backend(after)
     assert world.check(backend="s3") == 20 + sum(i % 4 for i in range(6)) + 4 + 5
     assert all(file.backend is after for file in world.files())
@@ -66,8 +68,8 @@ def test_swap_lists_what_the_rows_name_and_the_store_lacks(rclone_s3, sqlite_url
     world.fill(4)
     world.old.delete_object("docs/2/d2.bin")
     report = world.run(destination=None)
-    assert (report.exit_code, report.counts) == (1, {OutcomeKind.SKIPPED: 3, OutcomeKind.MISSING: 1})
-    assert [outcome.source.path for outcome in report.listed] == ["docs/2/d2.bin"]
+    assert (report.exit_code, report.counts) == (1, {OutcomeKind.UNCHANGED: 3, OutcomeKind.MISSING: 1})
+    assert [outcome.source.path for outcome in report.problems] == ["docs/2/d2.bin"]
 
 
 def test_rekey_takes_the_bucket_out_of_the_filename(rclone_s3, postgres_url: str) -> None:
@@ -77,11 +79,11 @@ def test_rekey_takes_the_bucket_out_of_the_filename(rclone_s3, postgres_url: str
     world.fill(12, 4, prefix=f"{bucket}/")
     objects = keys(rclone_s3.store(bucket))
     report = world.run()
-    assert (report.exit_code, report.rows_left, report.bytes_moved) == (0, 0, 0), report
+    assert (report.exit_code, report.rows_remaining, report.bytes_copied) == (0, 0, 0), report
     assert {value["filename"] for value in world.raw()} == {f"docs/{i % 7}/d{i}.bin" for i in range(12)}
     assert keys(rclone_s3.store(bucket)) == objects
     assert world.check(backend="new") == 12 + 6
-    told(world, report, Way.REKEY, "both keys reach the same storage")
+    told(world, report, Strategy.REKEY, "both keys reach the same storage")
     assert {entry.written_by_us for entry in world.journal.values()} == {False}
     assert not keys(rclone_s3.store(other))
 
@@ -94,8 +96,8 @@ def test_rekey_copies_what_is_in_another_bucket(rclone_s3, sqlite_url: str) -> N
     world.sql("UPDATE documents SET id = id + 100")
     world.fill(0, 4, prefix=f"{other}/")
     report = world.run()
-    assert (report.exit_code, report.rows_left, report.bytes_moved) == (0, 0, 0), report
-    assert report.evidence == {"same place": 6, EVIDENCE: 6}
+    assert (report.exit_code, report.rows_remaining, report.bytes_copied) == (0, 0, 0), report
+    assert report.verified_by == {"same_object": 6, SERVER_SIDE_COPY: 6}
     assert world.check(backend="new") == 6 + 6
     assert {"docs/0/d0.bin", "albums/3/2.png"} <= keys(rclone_s3.store(bucket))
 
@@ -107,12 +109,12 @@ def test_two_sources_never_become_one_object(rclone_s3, sqlite_url: str) -> None
     world.sql("UPDATE documents SET id = id + 100")
     world.fill(3, prefix=f"{two}/")
     report = world.run(batch_size=2)
-    assert (report.exit_code, report.rows_left) == (1, 3)
-    assert report.counts == {OutcomeKind.REWRITTEN: 3, OutcomeKind.OCCUPIED: 3}
-    assert all("another source object goes to" in outcome.reason for outcome in report.listed)
+    assert (report.exit_code, report.rows_remaining) == (1, 3)
+    assert report.counts == {OutcomeKind.REPOINTED: 3, OutcomeKind.DESTINATION_EXISTS: 3}
+    assert all("another source object goes to" in outcome.reason for outcome in report.problems)
     assert world.check() == 6
     again = world.run()
-    assert (again.counts, again.rows_left) == ({OutcomeKind.OCCUPIED: 3}, 3)
+    assert (again.counts, again.rows_remaining) == ({OutcomeKind.DESTINATION_EXISTS: 3}, 3)
     assert world.check() == 6
 
 
@@ -124,7 +126,7 @@ def test_rekey_when_only_the_key_of_the_backend_changes(moto_s3, sqlite_url: str
     )
     world.fill(5)
     report = world.run()
-    assert (report.way, report.exit_code, report.bytes_moved) == (Way.REKEY, 0, 0), report
+    assert (report.strategy, report.exit_code, report.bytes_copied) == (Strategy.REKEY, 0, 0), report
     assert world.check(backend="new") == 5
     first = world.raw()[0]
     assert (first["filename"], first["size"]) == ("docs/0/d0.bin", len(world.contents["docs/0/d0.bin"]))
@@ -139,7 +141,7 @@ def test_move(rclone_s3, moto_s3, sqlite_url: str) -> None:
     report = world.run()
     assert report.exit_code == 0
     assert keys(moto_s3.store(bucket)) == set(world.contents), "nothing of the probes is left"
-    told(world, report, Way.MOVE, "each object is copied and verified, then its rows are re-pointed")
+    told(world, report, Strategy.MOVE, "each object is copied and verified, then its rows are re-pointed")
 
 
 def test_take_over_leaves_the_rows(rclone_s3, sqlite_url: str) -> None:
@@ -150,10 +152,10 @@ def test_take_over_leaves_the_rows(rclone_s3, sqlite_url: str) -> None:
     world.fill(20, 6, 10)
     stands = rows(world)
     report = world.run(keep_rows=True)
-    assert (report.state, report.exit_code, report.rows_moved) == ("finished", 0, 0), report
+    assert (report.state, report.exit_code, report.rows_repointed) == ("completed", 0, 0), report
     assert report.counts == {OutcomeKind.COPIED: len(world.contents)}
     assert rows(world) == stands
-    told(world, report, Way.TAKE_OVER, "--keep-rows is given")
+    told(world, report, Strategy.MIRROR, "--keep-rows is given")
     for name in world.contents:
         world.old.delete_object(name)
     storages.register_backend(places.new_s3(rclone_s3, bucket, key="old").build())

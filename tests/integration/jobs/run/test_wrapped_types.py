@@ -11,7 +11,7 @@ from advanced_alchemy.types import FileObject, StoredObject
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from migrate_storage.application.application import running_application
-from migrate_storage.jobs.revert.job import Revert, RevertOptions
+from migrate_storage.jobs.revert.job import RevertJob, RevertOptions
 from tests.support.engine.world import World
 
 
@@ -80,12 +80,12 @@ def test_they_are_moved_opened_and_put_back(wrapped: tuple[World, sa.Table]) -> 
     assert count == len(world.contents)
     assert len(world.columns) == len(table.columns) - 1
     report = world.run(batch_size=2)
-    assert (report.exit_code, report.rows_left, report.objects) == (0, 0, count), report
+    assert (report.exit_code, report.rows_remaining, report.objects) == (0, 0, count), report
     moved = files_of(world, table)
     assert [each.backend.key for each in moved] == ["new"] * count
     assert all(each.get_content() == world.contents[each.metadata["name"]] for each in moved)
     assert world.run().objects == 0
-    reverted = Revert(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05)).run()
+    reverted = RevertJob(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05)).run()
     assert reverted.exit_code == 0
     assert world.sql("SELECT * FROM wrapped ORDER BY id") == before
 
@@ -110,6 +110,6 @@ def test_an_application_that_writes_a_row_meanwhile_wins(
 
     monkeypatch.setattr(RowUpdate, "__init__", prepared)
     report = world.run()
-    assert (report.rows_left, left) == (0, [])
+    assert (report.rows_remaining, left) == (0, [])
     assert "mine" in {each.metadata["name"] for each in files_of(world, table)}
     assert {each.backend.key for each in files_of(world, table)} == {"new"}

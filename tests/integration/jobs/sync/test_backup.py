@@ -62,7 +62,7 @@ def test_what_has_no_backup_stays(
         report = sync(source, destination, backup=backup, **DELETE)
     assert report.exit_code == 1
     assert files(destination) == before
-    [listed] = report.listed
+    [listed] = report.problems
     assert listed.kind is OutcomeKind.FAILED
     assert "its backup failed" in listed.reason
     done = sync(source, destination, backup=backup, **DELETE)

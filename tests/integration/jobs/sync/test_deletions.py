@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from migrate_storage.core.events import Event, Noted
+from migrate_storage.core.events import DiagnosticRaised, Event
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.stores.fsspec_store import FsspecStore
 from migrate_storage.stores.obstore_store import ObstoreStore
@@ -38,9 +38,9 @@ def trees(tmp_path: Path) -> tuple[Path, Path]:
 def test_what_is_extra_and_old_enough_goes(trees: tuple[Path, Path], sync: Run) -> None:
     before = files(trees[1])
     planned = sync(*trees, delete=True, dry_run=True)
-    assert planned.counts == {OutcomeKind.SKIPPED: 11, OutcomeKind.PURGED: 1}
+    assert planned.counts == {OutcomeKind.UNCHANGED: 11, OutcomeKind.DELETED: 1}
     assert files(trees[1]) == before
-    assert sync(*trees).counts == {OutcomeKind.SKIPPED: 10}
+    assert sync(*trees).counts == {OutcomeKind.UNCHANGED: 10}
     assert files(trees[1]) == before
     report = sync(*trees, delete=True)
     assert (report.exit_code, report.counts) == (0, planned.counts)
@@ -63,8 +63,8 @@ def test_after_an_error_nothing_is_deleted(trees: tuple[Path, Path], sync: Run, 
     write(source / "x#1", b"1")
     report = sync(source, destination, min_age=0, **ALL)
     assert report.exit_code == 1
-    assert report.counts.get(OutcomeKind.PURGED) is None
-    assert any(isinstance(event, Noted) and event.note.code == "sync.kept" for event in events)
+    assert report.counts.get(OutcomeKind.DELETED) is None
+    assert any(isinstance(event, DiagnosticRaised) and event.note.code == "sync.kept" for event in events)
     assert {"old", "new"} <= set(files(destination))
 
 
@@ -146,7 +146,7 @@ def test_what_changed_since_the_listing_is_kept(
 
     monkeypatch.setattr(ExtraneousDeleter, "delete", late)
     report = sync(source, destination, min_age=0, **ALL)
-    assert report.counts[OutcomeKind.PURGED] == 1
+    assert report.counts[OutcomeKind.DELETED] == 1
     assert "old" in files(destination)
 
 
@@ -167,7 +167,9 @@ def test_what_a_row_names_at_the_destination_is_neither_replaced_nor_deleted(
     write(old / "late", b"not there yet")
     options = {"application": world.application, "min_age": 0, **ALL}
     report = sync(world.old, world.new, **options)
-    assert [(outcome.kind, outcome.source.path) for outcome in report.listed] == [(OutcomeKind.OCCUPIED, names[0])]
+    assert [(outcome.kind, outcome.source.path) for outcome in report.problems] == [
+        (OutcomeKind.DESTINATION_EXISTS, names[0])
+    ]
     expected = {**before, names[0]: b"what the application wrote since", "late": b"not there yet"}
     assert files(new) == expected
     # Nobody names them any more: they are as any other.

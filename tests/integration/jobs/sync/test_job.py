@@ -12,9 +12,9 @@ import fsspec
 import pytest
 
 from migrate_storage.core.errors import ConfigurationError
-from migrate_storage.core.events import Event, Noted
+from migrate_storage.core.events import DiagnosticRaised, Event
 from migrate_storage.core.model import OutcomeKind
-from migrate_storage.engine import server_side_copy
+from migrate_storage.core.proofs import SERVER_SIDE_COPY
 from migrate_storage.engine import verify as engine_verify
 from migrate_storage.jobs.sync import reconcile
 from migrate_storage.reporting import Report
@@ -89,8 +89,8 @@ def test_within_one_service_the_service_copies_and_what_is_beside_the_bytes_is_k
         rclone_s3.client.put_object(Bucket=one, Key=f"in/{number}", Body=b"x", ContentType="text/x")
     rclone_s3.client.put_object(Bucket=one, Key="in/more", Body=b"x", ContentType="text/y", Metadata={"k": "v"})
     report = sync(s3_backend(rclone_s3, one, "in"), s3_backend(rclone_s3, other, "out"))
-    assert report.evidence[server_side_copy.EVIDENCE] == 3
-    assert report.bytes_moved == 1
+    assert report.verified_by[SERVER_SIDE_COPY] == 3
+    assert report.bytes_copied == 1
     head = rclone_s3.client.head_object(Bucket=other, Key="out/1")
     assert head["ContentType"] == "text/x"
     head = rclone_s3.client.head_object(Bucket=other, Key="out/more")
@@ -99,7 +99,7 @@ def test_within_one_service_the_service_copies_and_what_is_beside_the_bytes_is_k
     assert (head["ContentType"], metadata) == ("text/y", {"k": "v"})
     rclone_s3.client.put_object(Bucket=one, Key="in/1", Body=b"y")
     report = sync(s3_backend(rclone_s3, one, "in"), s3_backend(rclone_s3, other, "out"))
-    assert report.counts == {OutcomeKind.COPIED: 1, OutcomeKind.SKIPPED: 3}
+    assert report.counts == {OutcomeKind.COPIED: 1, OutcomeKind.UNCHANGED: 3}
     assert objects_of(rclone_s3, other)["out/1"] == b"y"
 
 
@@ -110,7 +110,7 @@ def test_across_buckets_what_is_beside_the_bytes_is_kept_and_one_digest_is_enoug
     head = moto_s3.client.head_object(Bucket=other, Key="a/é")
     assert (head["ContentType"], head["Metadata"]) == ("text/x", {"k": "v"})
     report = sync(fsspec_s3_backend(moto_s3, one), s3_backend(moto_s3, other), by="checksum")
-    assert (report.counts, report.evidence) == ({OutcomeKind.SKIPPED: 1}, {"digest": 1})
+    assert (report.counts, report.verified_by) == ({OutcomeKind.UNCHANGED: 1}, {"digest": 1})
     # Overwritten later with as many other bytes: no time would tell, the digests do.
     moto_s3.client.put_object(Bucket=other, Key="a/é", Body=b"y")
     assert copied(sync(fsspec_s3_backend(moto_s3, one), s3_backend(moto_s3, other))) == 1
@@ -124,9 +124,9 @@ def test_a_key_that_ends_the_listing_is_listed_through_s3fs_and_told(
     for key in ("a", "b//c", "z"):
         moto_s3.client.put_object(Bucket=bucket, Key=key, Body=b"1")
     report = sync(fsspec_s3_backend(moto_s3, bucket), tmp_path / "out")
-    assert any(isinstance(event, Noted) and event.note.code == "listing.fallback" for event in events)
+    assert any(isinstance(event, DiagnosticRaised) and event.note.code == "listing.fallback" for event in events)
     assert set(files(tmp_path / "out")) == {"a", "z"}
-    assert (report.exit_code, [outcome.source.path for outcome in report.listed]) == (1, ["b//c"])
+    assert (report.exit_code, [outcome.source.path for outcome in report.problems]) == (1, ["b//c"])
 
 
 @pytest.mark.parametrize("to", ["s3", "azure"])
@@ -196,7 +196,7 @@ def test_a_destination_that_changed_since_the_listing_is_looked_at_again(
 
     monkeypatch.setattr(reconcile.Reconciler, "_reconcile", meanwhile)
     report = sync(source, destination)
-    assert report.counts == {OutcomeKind.SKIPPED: 1}
+    assert report.counts == {OutcomeKind.UNCHANGED: 1}
     assert (destination / "x").stat().st_mtime == 1_000_000_000
 
 
@@ -211,7 +211,7 @@ def test_what_does_not_verify_is_taken_away_again(tmp_path: Path, sync: Run, mon
 
     monkeypatch.setattr(ObstoreStore, "put", harmed)
     report = sync(source, destination)
-    assert [(outcome.kind, outcome.source.path) for outcome in report.listed] == [(OutcomeKind.DIFFERS, "x")]
+    assert [(outcome.kind, outcome.source.path) for outcome in report.problems] == [(OutcomeKind.MISMATCH, "x")]
     assert files(destination) == {"y": b"right"}
     monkeypatch.undo()
     assert sync(source, destination).exit_code == 0

@@ -11,7 +11,7 @@ import pytest
 
 from migrate_storage.core.filters import Filters, ObjectBounds
 from migrate_storage.engine.compare import By
-from migrate_storage.jobs.check import Check, CheckOptions
+from migrate_storage.jobs.check import CheckJob, CheckOptions
 from migrate_storage.reporting.diff_files import KINDS, Differences
 from tests.support.evidence import Evidence
 from tests.support.sync.fixtures import Run, end
@@ -27,7 +27,7 @@ def compared(
     wanted = {kind: folder / f"ours-{kind}" for kind in KINDS}
     with Differences({kind.replace("-", "_"): path for kind, path in wanted.items()}) as differences:
         chosen = CheckOptions(by=by, **options)  # type: ignore[arg-type]
-        report = Check(end(source), end(destination), chosen, listener=differences.beside(lambda _: None)).run()
+        report = CheckJob(end(source), end(destination), chosen, listener=differences.beside(lambda _: None)).run()
     return {kind: sorted(path.read_text().splitlines()) for kind, path in wanted.items()}, report.exit_code
 
 
@@ -55,8 +55,8 @@ def _alike(folder: Path, seed: int, sync: Run) -> int:
     assert report.exit_code == 0, report
     assert files(destination) == files(theirs), seed
     again = sync(source, destination, filters=filters, by="checksum", delete=True, max_delete="100%", min_age=0)
-    assert set(again.counts) == {"skipped"}
-    assert again.bytes_moved == 0
+    assert set(again.counts) == {"unchanged"}
+    assert again.bytes_copied == 0
     return report.objects
 
 

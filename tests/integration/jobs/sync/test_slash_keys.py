@@ -10,7 +10,7 @@ import pytest
 
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.engine.compare import By
-from migrate_storage.jobs.check import Check, CheckOptions
+from migrate_storage.jobs.check import CheckJob, CheckOptions
 from migrate_storage.reporting import Report
 from migrate_storage.stores import listing
 from tests.support.servers import AzureServer, S3Server
@@ -28,7 +28,7 @@ def body(key: str) -> bytes:
 
 def failed(report: Report) -> list[str]:
     """Return the keys that are listed as failed, with no slash at either end."""
-    return sorted(outcome.source.path.strip("/") for outcome in report.listed if outcome.kind is OutcomeKind.FAILED)
+    return sorted(outcome.source.path.strip("/") for outcome in report.problems if outcome.kind is OutcomeKind.FAILED)
 
 
 def write_all(server: S3Server | AzureServer, keys: tuple[str, ...], prefix: str = "") -> tuple[str, Any]:
@@ -85,7 +85,7 @@ def test_one_alone_is_not_taken_for_the_object_without_the_slash(
     report = sync(tmp_path / "a", destination, by="size")
     if key in ("alone/", "zz/data/", "data/"):
         # The limit in docs/sync.md: bytes of one size, and nothing beside it in the listing.
-        assert report.counts == {OutcomeKind.SKIPPED: 1}
+        assert report.counts == {OutcomeKind.UNCHANGED: 1}
     else:
         assert report.counts == {OutcomeKind.COPIED: 1}
         assert reader(server, name)[plain] == body(key)
@@ -94,8 +94,8 @@ def test_one_alone_is_not_taken_for_the_object_without_the_slash(
 def test_check_lists_them(server: S3Server | AzureServer, tmp_path: Path, sync: Run) -> None:
     _, source = write_all(server, ("ok.txt", "/abs.txt", "data/"))
     sync(source, tmp_path / "out")
-    report = Check(source, end(tmp_path / "out"), CheckOptions(by=By.DOWNLOAD)).run()
-    assert sorted(outcome.source.path.strip("/") for outcome in report.listed) == ["abs.txt", "data"]
+    report = CheckJob(source, end(tmp_path / "out"), CheckOptions(by=By.DOWNLOAD)).run()
+    assert sorted(outcome.source.path.strip("/") for outcome in report.problems) == ["abs.txt", "data"]
 
 
 def test_at_the_destination_none_is_deleted_or_said_to_be_gone(moto_s3: S3Server, tmp_path: Path, sync: Run) -> None:

@@ -65,5 +65,5 @@ def test_parts_of_a_second_are_not_lost_between_a_listing_and_a_head(
         write(path, b"1" if path != destination / "x" else b"22")
         os.utime(path, ns=(moment, moment))
     report = sync(source, destination, delete=True, max_delete="100%", min_age=0)
-    assert report.counts == {OutcomeKind.COPIED: 1, OutcomeKind.PURGED: 1}
+    assert report.counts == {OutcomeKind.COPIED: 1, OutcomeKind.DELETED: 1}
     assert files(destination) == {"x": b"1"}

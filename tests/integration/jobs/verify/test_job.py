@@ -11,12 +11,12 @@ from advanced_alchemy.types import FileObject
 
 from migrate_storage.application.application import Application
 from migrate_storage.core.errors import ConfigurationError
-from migrate_storage.core.events import ItemFinished, RunStarted
+from migrate_storage.core.events import ObjectFinished, RunStarted
 from migrate_storage.core.model import Location, Outcome, OutcomeKind
-from migrate_storage.jobs.purge.job import Purge
+from migrate_storage.jobs.purge.job import PurgeJob
 from migrate_storage.jobs.purge.rules import PurgeOptions
-from migrate_storage.jobs.verify.check_object import AuditOptions
-from migrate_storage.jobs.verify.job import Audit
+from migrate_storage.jobs.verify.check_object import VerifyOptions
+from migrate_storage.jobs.verify.job import VerifyJob
 from migrate_storage.journal.objects import ObjectRepository
 from migrate_storage.reporting import Report
 from migrate_storage.reporting.diff_files import KINDS, Differences, sign
@@ -36,11 +36,13 @@ def moved(world: World) -> World:
 
 def audit(world: World, *, application: Application | None = None, **options: Any) -> Report:
     world.events.clear()
-    return Audit(application or world.application, AuditOptions(**options), listener=world.events.append).run()
+    return VerifyJob(application or world.application, VerifyOptions(**options), listener=world.events.append).run()
 
 
 def signs(world: World) -> dict[str, str]:
-    return {event.outcome.source.path: sign(event.outcome) for event in world.events if isinstance(event, ItemFinished)}
+    return {
+        event.outcome.source.path: sign(event.outcome) for event in world.events if isinstance(event, ObjectFinished)
+    }
 
 
 def put(world: World, name: str, content: bytes) -> None:
@@ -49,7 +51,7 @@ def put(world: World, name: str, content: bytes) -> None:
 
 def test_it_is_a_verify_from_its_first_event_on(moved: World) -> None:
     audit(moved)
-    assert [event.kind for event in moved.events if isinstance(event, RunStarted)] == ["verify"]
+    assert [event.job for event in moved.events if isinstance(event, RunStarted)] == ["verify"]
 
 
 def test_after_a_run_everything_is_equal(worlds: World) -> None:
@@ -58,10 +60,10 @@ def test_after_a_run_everything_is_equal(worlds: World) -> None:
     world.run()
     count, before = world.check(), world.dump()
     report = audit(world)
-    assert (report.kind, report.state, report.exit_code) == ("verify", "finished", 0)
-    assert report.counts == {OutcomeKind.SKIPPED: count}
-    assert report.evidence == {"journal": count}
-    assert audit(world, read_content=True).evidence == {"both read": count}
+    assert (report.kind, report.state, report.exit_code) == ("verify", "completed", 0)
+    assert report.counts == {OutcomeKind.UNCHANGED: count}
+    assert report.verified_by == {"journal": count}
+    assert audit(world, read_content=True).verified_by == {"content_compared": count}
     assert world.dump() == before, "it only looks"
 
 
@@ -76,9 +78,9 @@ def test_each_difference_has_its_sign(moved: World) -> None:
         D[0]: "+", D[1]: "*", D[2]: "*", D[3]: "!", "documents.file[5]": "!", D[5]: "=",
     }  # fmt: skip
     assert report.counts == {
-        OutcomeKind.SKIPPED: 1, OutcomeKind.MISSING: 1, OutcomeKind.DIFFERS: 2, OutcomeKind.FAILED: 2,
+        OutcomeKind.UNCHANGED: 1, OutcomeKind.MISSING: 1, OutcomeKind.MISMATCH: 2, OutcomeKind.FAILED: 2,
     }  # fmt: skip
-    assert (report.exit_code, report.listed_total) == (1, 5)
+    assert (report.exit_code, report.problem_count) == (1, 5)
 
 
 def test_deep_finds_what_the_journal_cannot_know(moved: World) -> None:
@@ -87,18 +89,18 @@ def test_deep_finds_what_the_journal_cannot_know(moved: World) -> None:
     assert audit(moved).exit_code == 0
     report = audit(moved, read_content=True)
     assert (report.exit_code, signs(moved)[D[0]]) == (1, "*")
-    assert report.counts == {OutcomeKind.SKIPPED: 5, OutcomeKind.DIFFERS: 1}
+    assert report.counts == {OutcomeKind.UNCHANGED: 5, OutcomeKind.MISMATCH: 1}
 
 
 def test_deep_after_a_purge_compares_with_the_digest_of_what_was_copied(moved: World) -> None:
-    Purge(moved.application, PurgeOptions(older_than=0, yes=True, lease_ttl=1.0)).run()
+    PurgeJob(moved.application, PurgeOptions(older_than=0, yes=True, lease_ttl=1.0)).run()
     report = audit(moved, read_content=True)
-    assert (report.exit_code, report.evidence) == (0, {"journal's SHA-256": 6})
+    assert (report.exit_code, report.verified_by) == (0, {"journal_sha256": 6})
     content = moved.contents[D[1]]
     put(moved, D[1], bytes([content[0] ^ 1]) + content[1:])
-    assert audit(moved, read_content=True).counts == {OutcomeKind.SKIPPED: 5, OutcomeKind.DIFFERS: 1}
+    assert audit(moved, read_content=True).counts == {OutcomeKind.UNCHANGED: 5, OutcomeKind.MISMATCH: 1}
     moved.sql("DELETE FROM migrate_storage_object")
-    assert audit(moved, read_content=True).evidence == {"row's SHA-256": 5}
+    assert audit(moved, read_content=True).verified_by == {"row_sha256": 5}
     moved.sql("UPDATE documents SET file = json_remove(file, '$.checksum')")
     report = audit(moved, read_content=True)
     assert (report.exit_code, report.counts) == (1, {OutcomeKind.UNVERIFIED: 6})
@@ -116,7 +118,7 @@ def test_unverified_is_never_equal(world: World) -> None:
 @pytest.mark.parametrize("state", ["intent", "unreferenced", "unresolved", "copy_deleted"])
 def test_only_lines_of_verified_copies_speak_for_an_object(moved: World, state: str) -> None:
     moved.sql("UPDATE migrate_storage_object SET state = :state WHERE source_path = :path", state=state, path=D[0])
-    assert audit(moved).counts == {OutcomeKind.SKIPPED: 5, OutcomeKind.UNVERIFIED: 1}
+    assert audit(moved).counts == {OutcomeKind.UNCHANGED: 5, OutcomeKind.UNVERIFIED: 1}
 
 
 def test_with_another_registration(rclone_s3: Any, sqlite_url: str) -> None:
@@ -125,7 +127,7 @@ def test_with_another_registration(rclone_s3: Any, sqlite_url: str) -> None:
     world = World(sqlite_url, places.old_s3(rclone_s3, bucket).build(), places.new_s3(rclone_s3, bucket).build())
     world.fill(4, 3)
     report = audit(world, key="old", compare_with="new")
-    assert (report.exit_code, report.evidence) == (0, {"both read": 4 + 3})
+    assert (report.exit_code, report.verified_by) == (0, {"content_compared": 4 + 3})
     other = rclone_s3.new_bucket()
     elsewhere = places.new_s3(rclone_s3, other, "elsewhere").build()
     for name, content in (
@@ -159,15 +161,15 @@ def test_a_sample_is_always_the_same(world: World) -> None:
     assert len(signs(world)) == 200
     for share in (0, -1, 101):
         with pytest.raises(ConfigurationError, match="--sample"):
-            AuditOptions(sample=share)
+            VerifyOptions(sample=share)
 
 
 def test_only_one_key_and_only_some_rows(world: World) -> None:
     world.fill(6)
     world.run(limit=2)
-    assert audit(world, key="new").counts == {OutcomeKind.SKIPPED: 2}
+    assert audit(world, key="new").counts == {OutcomeKind.UNCHANGED: 2}
     assert audit(world, key="old").counts == {OutcomeKind.UNVERIFIED: 4}
-    assert audit(world, columns=("documents.file",), where="id = 1").counts == {OutcomeKind.SKIPPED: 1}
+    assert audit(world, columns=("documents.file",), where="id = 1").counts == {OutcomeKind.UNCHANGED: 1}
     for options in ({"key": "nobody"}, {"compare_with": "nobody"}):
         with pytest.raises(ConfigurationError, match="nobody"):
             audit(world, **options)
@@ -186,7 +188,7 @@ def test_a_database_that_fails_ends_with_a_report(moved: World, monkeypatch: pyt
 
 def test_the_report_files_are_in_rclone_s_form(tmp_path: Path) -> None:
     kinds = {
-        OutcomeKind.SKIPPED: "=", OutcomeKind.MISSING: "+", OutcomeKind.DIFFERS: "*", OutcomeKind.UNVERIFIED: "!",
+        OutcomeKind.UNCHANGED: "=", OutcomeKind.MISSING: "+", OutcomeKind.MISMATCH: "*", OutcomeKind.UNVERIFIED: "!",
         OutcomeKind.FAILED: "!",
     }  # fmt: skip
     outcomes = [
@@ -202,7 +204,7 @@ def test_the_report_files_are_in_rclone_s_form(tmp_path: Path) -> None:
             differences.write(outcome)
     written = {kind: (tmp_path / kind).read_text().splitlines() for kind in KINDS}
     assert written["combined"] == [*(f"{mark} {kind}.txt" for kind, mark in kinds.items()), r"- o\x1b[0m\n.txt"]
-    assert written["match"] == ["skipped.txt"]
+    assert written["match"] == ["unchanged.txt"]
     assert written["differ"] == ["differs.txt"]
     assert written["missing-on-dst"] == ["missing.txt"]
     assert written["missing-on-src"] == [r"o\x1b[0m\n.txt"]
@@ -225,4 +227,4 @@ def test_the_command_writes_them_and_ends_with_its_code(project: Any) -> None:
     assert sorted(lines) == sorted(f"{'+' if number == 3 else '='} d/{number}.txt" for number in range(10))
     assert (project.directory / "gone.txt").read_text() == "d/3.txt\n"
     report = [json.loads(line) for line in ended.stdout.splitlines()][-1]
-    assert (report["kind"], report["counts"]) == ("verify", {"skipped": 9, "missing": 1})
+    assert (report["kind"], report["counts"]) == ("verify", {"unchanged": 9, "missing": 1})

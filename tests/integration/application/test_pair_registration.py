@@ -12,10 +12,10 @@ from advanced_alchemy.types.file_object import FileObject, StoredObject, storage
 from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from migrate_storage import ObstoreBackend, dual_register
+from migrate_storage import ObstoreBackend, register_pair
 from migrate_storage.application.application import running_application
 from migrate_storage.core.errors import ConfigurationError
-from migrate_storage.jobs.run.job import Migration
+from migrate_storage.jobs.run.job import RunJob
 from migrate_storage.jobs.run.options import RunOptions
 
 
@@ -61,17 +61,15 @@ def saved(engine: sa.Engine, picture: Any, *names: str) -> None:
 def test_both_keys_resolve_before_the_first_row_moves(old: FSSpecBackend, model: Any, tmp_path: Path) -> None:
     engine, picture = model
     saved(engine, picture, "a", "b", "c")
-    dual = dual_register(storages, "dual-old", "dual-new", tmp_path / "new")
+    dual = register_pair(storages, "dual-old", "dual-new", tmp_path / "new")
     assert isinstance(storages.get_backend("dual-new"), ObstoreBackend)
     before = dual.health(engine, picture.metadata)
     assert before.healthy
     assert before.files == {"dual-old": 3, "dual-new": 0}
 
     application = running_application(engine, picture.metadata)
-    report = Migration(
-        application, RunOptions(source="dual-old", destination="dual-new", limit=2, settle_time=0.0)
-    ).run()
-    assert report.rows_left == 1
+    report = RunJob(application, RunOptions(source="dual-old", destination="dual-new", limit=2, settle_time=0.0)).run()
+    assert report.rows_remaining == 1
     between = dual.health(engine, picture.metadata)
     assert between.healthy
     assert between.files == {"dual-old": 1, "dual-new": 2}
@@ -83,7 +81,7 @@ def test_both_keys_resolve_before_the_first_row_moves(old: FSSpecBackend, model:
 def test_a_process_that_cannot_resolve_a_key_is_not_healthy(old: FSSpecBackend, model: Any, tmp_path: Path) -> None:
     engine, picture = model
     saved(engine, picture, "a", "b")
-    dual = dual_register(storages, "dual-old", "dual-new", tmp_path / "new")
+    dual = register_pair(storages, "dual-old", "dual-new", tmp_path / "new")
     storages.unregister_backend("dual-new")
     assert dual.health().resolves == {"dual-old": True, "dual-new": False}
     assert not dual.health().healthy
@@ -105,9 +103,9 @@ def test_a_process_that_cannot_resolve_a_key_is_not_healthy(old: FSSpecBackend, 
 
 def test_the_same_place_when_no_other_is_named(old: FSSpecBackend, tmp_path: Path) -> None:
     FileObject(backend="dual-old", filename="x", content=b"bytes").save()
-    dual_register(storages, "dual-old", "dual-new")
+    register_pair(storages, "dual-old", "dual-new")
     assert storages.get_backend("dual-new").get_content("x") == b"bytes"
-    dual_register(storages, "dual-old", "dual-new")
+    register_pair(storages, "dual-old", "dual-new")
 
 
 @pytest.mark.parametrize(
@@ -124,5 +122,5 @@ def test_what_cannot_be_registered(old: FSSpecBackend, arguments: Any, said: str
     storages.register_backend(ObstoreBackend("dual-taken", "memory://"))
     before = storages.registered_backends()
     with pytest.raises(ConfigurationError, match=said):
-        dual_register(storages, *arguments)
+        register_pair(storages, *arguments)
     assert storages.registered_backends() == before

@@ -16,11 +16,11 @@ from migrate_storage.application.inspection import inspect
 from migrate_storage.backend import ObstoreBackend
 from migrate_storage.core.errors import ConfigurationError
 
-__all__ = ("Dual", "DualHealth", "dual_register")
+__all__ = ("BackendPair", "BackendPairHealth", "register_pair")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DualHealth:
+class BackendPairHealth:
     """The state of the two registrations in one process."""
 
     #: The two keys, and whether each resolves in this process.
@@ -49,14 +49,14 @@ class DualHealth:
 
 
 @dataclass(frozen=True, slots=True)
-class Dual:
+class BackendPair:
     """Two keys of one registry."""
 
     storages: StorageRegistry
     from_key: str
     to_key: str
 
-    def health(self, engine: Engine | AsyncEngine | None = None, metadata: MetaData | None = None) -> DualHealth:
+    def health(self, engine: Engine | AsyncEngine | None = None, metadata: MetaData | None = None) -> BackendPairHealth:
         """Report whether both keys resolve in this process, and which keys rows name.
 
         The call blocks, also for an asynchronous engine. A coroutine calls it with ``asyncio.to_thread``.
@@ -72,10 +72,10 @@ class Dual:
         """
         resolves = {key: self.storages.is_registered(key) for key in (self.from_key, self.to_key)}
         if engine is None:
-            return DualHealth(resolves=resolves)
+            return BackendPairHealth(resolves=resolves)
         inspection = inspect(running_application(engine, metadata))
         named = {use.key: use.total for use in inspection.backends if use.total or use.key in resolves}
-        return DualHealth(
+        return BackendPairHealth(
             resolves=resolves,
             files={**dict.fromkeys(resolves, 0), **named},
             unknown=tuple(key for key in named if not self.storages.is_registered(key)),
@@ -83,11 +83,11 @@ class Dual:
         )
 
 
-def dual_register(storages: StorageRegistry, from_key: str, to_key: str, fs: Any = None, **options: Any) -> Dual:
+def register_pair(storages: StorageRegistry, from_key: str, to_key: str, fs: Any = None, **options: Any) -> BackendPair:
     """Register the new backend beside the old one, in each process of an application.
 
     A process cannot open a file whose key it cannot resolve. Therefore call this function where the application
-    registers its backends, deploy, check :meth:`Dual.health`, and then use ``run``.
+    registers its backends, deploy, check :meth:`BackendPair.health`, and then use ``run``.
 
     Args:
         storages: The registry of the models, usually advanced-alchemy's ``storages``.
@@ -110,14 +110,14 @@ def dual_register(storages: StorageRegistry, from_key: str, to_key: str, fs: Any
         )
     if not storages.is_registered(from_key):
         raise ConfigurationError(
-            f"no backend is registered under {from_key!r}: register it before dual_register is called"
+            f"no backend is registered under {from_key!r}: register it before register_pair is called"
         )
     registered = storages.is_registered(to_key)
     if registered and (fs is not None or options):
         raise ConfigurationError(f"a backend is registered under {to_key!r} already: leave out fs and its options")
     if not registered:
         storages.register_backend(_make_backend(storages.get_backend(from_key), to_key, fs, options))
-    return Dual(storages, from_key, to_key)
+    return BackendPair(storages, from_key, to_key)
 
 
 def _make_backend(source: StorageBackend, key: str, fs: Any, options: dict[str, Any]) -> StorageBackend:
