@@ -79,7 +79,7 @@ def _run_table(metadata: MetaData) -> Table:
         Column("source", String(255), nullable=False),
         Column("destination", String(255), nullable=False),
         Column("way", String(16), nullable=False),
-        Column("state", String(32), nullable=False),
+        Column("state", String(16), nullable=False),
         Column("started", Double, nullable=False),
         Column("updated", Double, nullable=False),
         Column("finished", Double),

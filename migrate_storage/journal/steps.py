@@ -147,6 +147,18 @@ def _replace_values(table: str, column: str, words: Mapping[str, str]) -> Statem
     return Statement(sql=sql, done=_never_done)
 
 
+def _rename_json_names(table: str, column: str, words: Mapping[str, str]) -> Statement:
+    """A statement that renames properties in a column of JSON as text."""
+
+    def sql(_: Connection, names: TableNames) -> str:
+        quoted = value = names.preparer.quote_identifier(column)
+        for old, new in words.items():
+            value = f"""REPLACE({value}, '"{old}":', '"{new}":')"""
+        return f"UPDATE {names.qualify(table)} SET {quoted} = {value} WHERE {quoted} IS NOT NULL"
+
+    return Statement(sql=sql, done=_never_done)
+
+
 OBJECT_STATES = {
     "held": "verified",
     "leftover": "unreferenced",
@@ -187,6 +199,9 @@ PROOFS = {
     "read twice, by option, read back": "source_reread, by_option, destination_readback",
 }
 
+PROGRESS_NAMES = {"listed": "problems", "rows_moved": "rows_repointed", "ranges": "shards"}
+"""Names in the JSON of the progress of a run or a shard."""
+
 STEPS: tuple[Step, ...] = (
     Step(
         summary="a re-key records a range of rows in one line",
@@ -225,6 +240,8 @@ STEPS: tuple[Step, ...] = (
             _replace_values("run", "way", STRATEGIES),
             _replace_values("object", "outcome", OUTCOMES),
             _replace_values("object", "evidence", PROOFS),
+            _rename_json_names("run", "progress", PROGRESS_NAMES),
+            _rename_json_names("shard", "progress", PROGRESS_NAMES),
         ),
     ),
 )

@@ -13,6 +13,8 @@ import pytest
 import sqlalchemy as sa
 
 from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.model import OutcomeKind, Strategy
+from migrate_storage.core.proofs import EXPLANATIONS, split_proof
 from migrate_storage.cutover.decisions import Side
 from migrate_storage.cutover.outbox import Outbox
 from migrate_storage.cutover.phase.source import SharedPhase
@@ -21,7 +23,17 @@ from migrate_storage.journal import Journal, steps
 from migrate_storage.journal.migrate import migrate_tables
 from migrate_storage.journal.statements import write_sql
 from migrate_storage.journal.states import ObjectState, RowState
-from migrate_storage.journal.steps import OBJECT_STATES, ROW_STATES, Statement, Step, needed_statements
+from migrate_storage.journal.steps import (
+    OBJECT_STATES,
+    OUTCOMES,
+    PROOFS,
+    ROW_STATES,
+    RUN_STATES,
+    STRATEGIES,
+    Statement,
+    Step,
+    needed_statements,
+)
 from migrate_storage.journal.table_names import TableNames
 from tests.support.cli.project import APPLICATION, Project, one_line_of
 from tests.support.journal import earlier_versions
@@ -246,9 +258,16 @@ def read_values(journal: Journal) -> dict[str, object]:
             for table in (tables.object, tables.row, tables.run, tables.shard, tables.known_loss)
         )
         return {
-            "objects": {row["source_path"]: (row["state"], row["written_by_us"], row["shard"]) for row in objects},
+            "objects": {
+                row["source_path"]: (row["state"], row["written_by_us"], row["shard"])
+                for row in objects
+                if " " not in row["source_path"]
+            },
+            "outcomes": {row["source_path"][3:]: row["outcome"] for row in objects if row["source_path"][:3] == "as "},
+            "proofs": {row["source_path"][3:]: row["evidence"] for row in objects if row["source_path"][:3] == "by "},
             "rows": {row["run"]: row["state"] for row in rows},
-            "run": [(row["control"], row["progress"]) for row in run],
+            "runs": {row["id"]: f"{row['way']} {row['state']}" for row in run},
+            "progress": {(row["control"], row["progress"]) for row in run},
             "shard": [(row["number"], row["progress"]) for row in shard],
             "loss": [(row["path"], row["marked_by"]) for row in loss],
         }
@@ -261,9 +280,15 @@ EXPECTED = {
     "objects": {
         state: (OBJECT_STATES.get(state, state), state == "held", 7) for state in earlier_versions.STATES["object"]
     },
+    "outcomes": {outcome: OUTCOMES.get(outcome, outcome) for outcome in earlier_versions.OUTCOMES},
+    "proofs": {proof: PROOFS.get(proof, proof) for proof in earlier_versions.PROOFS},
     "rows": {state: ROW_STATES.get(state, state) for state in earlier_versions.STATES["row"]},
-    "run": [('{"paused": true}', '{"bytes": 3}')],
-    "shard": [(0, '{"bytes": 3}')],
+    "runs": {
+        **{f"move {state}": f"move {RUN_STATES.get(state, state)}" for state in earlier_versions.RUN_STATES},
+        **{f"{way} running": f"{STRATEGIES.get(way, way)} running" for way in earlier_versions.STRATEGIES},
+    },
+    "progress": {('{"paused": true}', '{"bytes": 3, "problems": 1, "rows_repointed": 2, "shards": 4}')},
+    "shard": [(0, '{"bytes": 3, "problems": 1}')],
     "loss": [("lost", "me")],
 }
 
@@ -316,15 +341,34 @@ def test_a_person_can_run_the_statements_of_an_earlier_version(database_url: str
         assert read_values(journal) == EXPECTED
 
 
-def test_no_new_word_is_an_old_one() -> None:
-    """So a statement that is executed twice changes a value once."""
-    for words, states in ((OBJECT_STATES, ObjectState), (ROW_STATES, RowState)):
-        assert not set(words) & set(words.values())
-        assert len(set(words.values())) == len(words)
-        assert set(words.values()) <= set(states)
-    for table, states in (("object", ObjectState), ("row", RowState)):
-        words = {**OBJECT_STATES, **ROW_STATES}
-        assert {words.get(state, state) for state in earlier_versions.STATES[table]} == set(states)
+@pytest.mark.parametrize(
+    ("words", "earlier", "today"),
+    [
+        (OBJECT_STATES, earlier_versions.STATES["object"], set(ObjectState)),
+        (ROW_STATES, earlier_versions.STATES["row"], set(RowState)),
+        (OUTCOMES, earlier_versions.OUTCOMES, set(OutcomeKind) - {"reverted", "kept", "in_use"}),
+        (
+            RUN_STATES,
+            earlier_versions.RUN_STATES,
+            {"running", "completed", "interrupted", "limit_reached", "failed", "planned"},
+        ),
+        (STRATEGIES, earlier_versions.STRATEGIES, {*Strategy, ""}),
+    ],
+    ids=["object", "row", "outcome", "run", "strategy"],
+)
+def test_each_word_has_one_new_word(words: dict[str, str], earlier: tuple[str, ...], today: set[str]) -> None:
+    """No new word is an old one, so a statement that is executed twice changes a value once."""
+    assert not set(words) & set(words.values())
+    assert set(words) <= set(earlier)
+    new = [words.get(word, word) for word in earlier]
+    assert len(set(new)) == len(new)
+    assert set(new) == today
+
+
+def test_each_proof_has_its_tokens() -> None:
+    assert not set(PROOFS) & set(PROOFS.values())
+    assert set(PROOFS) <= set(earlier_versions.PROOFS)
+    assert {token for proof in PROOFS.values() for token in split_proof(proof)} <= set(EXPLANATIONS)
 
 
 def test_runs_of_version_1_are_resumed_reverted_and_purged(empty: Project, database_url: str) -> None:
@@ -360,6 +404,8 @@ def test_runs_of_version_1_are_resumed_reverted_and_purged(empty: Project, datab
         return ended.stdout
 
     assert backends() == ["new"] * 4 + ["old"] * 2
+    assert "2 rows re-pointed" in call("status", "20250101-b")
+    assert "Stopped at the limit that you set. 2 rows still name 'old'." in empty("report", "20250101-a", *app).stdout
     call("run", "--from", "old", "--to", "new")
     assert backends() == ["new"] * 6
     call("revert", "20250101-a")

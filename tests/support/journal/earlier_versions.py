@@ -41,6 +41,11 @@ _TYPES = {
     "mysql": {"TEXT": "LONGTEXT", "BYTES": "LONGBLOB", "DOUBLE": "DOUBLE", "ID": "BIGINT NOT NULL AUTO_INCREMENT"},
 }
 _OPTIONS = {"mysql": " CHARSET=utf8mb4 ENGINE=InnoDB COLLATE utf8mb4_bin"}
+OUTCOMES = ("rewritten", "copied", "skipped", "purged", "quarantined", "restored", "known", "orphan", "changed", "missing", "occupied", "conflict", "archived", "unverified", "differs", "failed")  # fmt: skip
+PROOFS = ("same place", "same place, listed", "local source, read back", "local source, destination digest", "source digest, read back", "source digest, destination digest", "read twice, read back", "read twice, destination digest", "read twice, by option, read back", "read twice, by option, destination digest", "both read", "journal", "copied by the service, equal digests", "digest", "size", "size and time", "dry run")  # fmt: skip
+_REPORT = """{"schema": 1, "kind": "run", "run": "RUN", "state": "limited", "exit_code": 4, "error": "", "way": "move", "way_reason": "the keys reach different storage: each object is copied and verified, then its rows are re-pointed", "source": "old", "destination": "new", "dry_run": false, "resumed": false, "started": 1.0, "finished": 2.0, "passes": 1, "rows_left": 2, "rows_filtered": 0, "rows_known": 0, "rows_moved": 2, "bytes_moved": 20, "counts": {"rewritten": 2}, "evidence": {"local source, read back": 2}, "kept": {}, "rechecked": {}, "listed_total": 0, "listed": [], "not_carried": [{"severity": "info", "code": "not-carried.file", "subject": "old", "message": "a copy does not carry owner, mode and modification time", "todo": "set what you need of it on the destination; the source keeps it until it is purged"}], "notes": [{"severity": "info", "code": "destination.attributes", "subject": "new", "message": "the destination keeps no content type or metadata beside the bytes", "todo": "nothing: they stay in the rows"}], "estimate": null, "sample": null, "elsewhere": [], "hidden_rows": [], "census": null, "narrowed": [], "next_command": "migrate-storage run --from old --to new"}"""
+RUN_STATES = ("running", "finished", "stopped", "limited", "failed", "planned")
+STRATEGIES = ("swap", "rekey", "move", "take over", "")
 STATES = {
     "object": ("intent", "held", "leftover", "listed", "purging", "purged", "removing", "removed", "moving", "deleting", "quarantined", "restoring", "restored", "compared"),
     "row": ("intent", "swapped", "kept", "reverted"),
@@ -65,16 +70,27 @@ def insert_every_state(connection: sa.Connection) -> None:
         connection.exec_driver_sql("CREATE UNLOGGED TABLE migrate_storage_seen (tail TEXT)")
     for state in STATES["object"]:
         _insert_object(connection, id_=_digest(state), run="r", path=state, state=state, ours=state == "held", part=7)
+    for outcome in OUTCOMES:
+        _insert_object(
+            connection, id_=_digest(f"as {outcome}"), run="r", path=f"as {outcome}", state="intent", outcome=outcome
+        )
+    for proof in PROOFS:
+        _insert_object(
+            connection, id_=_digest(f"by {proof}"), run="r", path=f"by {proof}", state="intent", evidence=proof
+        )
     for state in STATES["row"]:
         _insert(
             connection, "row", run=state, table_name="t", column_name="c", pk="[1]", row_id=_digest(state), objects="[]",
             old_value="{}", new_value="{}", state=state, at=1.0,
         )  # fmt: skip
-    _insert(
-        connection, "run", id="r", kind="run", source="old", destination="new", way="move", state="running", started=1.0,
-        updated=1.0, wanted='{"paused": true}', doing='{"bytes": 3}',
-    )  # fmt: skip
-    _insert(connection, "range", run="r", number=0, total=1, plan="p", bounds="{}", state="open", doing='{"bytes": 3}')
+    pairs = (*(("move", state) for state in RUN_STATES), *((way, "running") for way in STRATEGIES))
+    for way, state in dict.fromkeys(pairs):
+        _insert(
+            connection, "run", id=f"{way} {state}", kind="run", source="old", destination="new", way=way, state=state,
+            started=1.0, updated=1.0, wanted='{"paused": true}', doing='{"bytes": 3, "listed": 1, "rows_moved": 2, "ranges": 4}',
+        )  # fmt: skip
+    progress = '{"bytes": 3, "listed": 1}'
+    _insert(connection, "range", run="r", number=0, total=1, plan="p", bounds="{}", state="open", doing=progress)
     _insert(
         connection, "mark", id=_digest("loss"), table_name="t", column_name="c", pk="[1]", backend="old", path="lost",
         reason="gone", marked_by="me", at=1.0,
@@ -125,10 +141,11 @@ def intend_document(connection: sa.Connection, folder: Path, number: int, run: s
 
 
 def insert_run(connection: sa.Connection, run: str, *, state: str) -> None:
-    """Record a run from ``old`` to ``new``, without a report."""
+    """Record a run from ``old`` to ``new``: ``limited``, with a report of schema 1, or ``running``."""
+    ended: dict[str, Any] = {"finished": 2.0, "report": _REPORT.replace("RUN", run)} if state == "limited" else {}
     _insert(
         connection, "run", id=run, kind="run", source="old", destination="new", way="move", state=state, started=1.0,
-        updated=1.0, finished=None if state == "running" else 2.0,
+        updated=1.0, **ended,
         doing='{"paused": "", "concurrency": 32, "most_concurrency": 32, "bandwidth": null, "requests_per_second": null, '
         '"objects": 2, "listed": 0, "bytes": 20, "rows_moved": 2}',
     )  # fmt: skip
