@@ -112,13 +112,13 @@ def stale_note(loss: KnownLoss, reason: str) -> Note:
 
 
 def _create_note(location: Location, description: str, reason: str) -> Note:
-    message = f"{description}: the mark says nothing any more, for {reason}"
+    message = f"{description}: this known loss no longer applies, for {reason}"
     todo = "migrate-storage orphans --forget-acknowledged stale --yes"
     return Note(severity=Severity.INFO, code="mark.stale", subject=str(location), message=message, todo=todo)
 
 
 def _describe_loss(loss: KnownLoss) -> str:
-    return f"marked as lost by {loss.by}: {loss.reason}"
+    return f"acknowledged as lost by {loss.by}: {loss.reason}"
 
 
 def _is_named(rows: FileColumn, loss: KnownLoss) -> bool:

@@ -65,15 +65,17 @@ class _OrphansRequest:
     acknowledge_missing: str | None = option(
         renamed={"mark-missing": "acknowledge-missing"},
         in_file=False, metavar="REASON",
-        help="Mark the missing objects of rows as known losses: they no longer fail verify, run and orphans.",
+        help="Acknowledge the missing objects of rows as known losses: they no longer fail verify, run and orphans.",
     )  # fmt: skip
     forget_acknowledged: str | None = option(
         renamed={"unmark": "forget-acknowledged"},
         in_file=False, type=click.Choice(["stale", "all"]),
-        help="Take marks away: those that say nothing any more, or all.",
+        help="Forget known losses: those that no longer apply, or all.",
     )  # fmt: skip
     yes: bool = option(
-        in_file=False, is_flag=True, help="Really move or mark. Without it, orphans says what it would do."
+        in_file=False,
+        is_flag=True,
+        help="Really move, acknowledge or forget. Without it, orphans says what it would do.",
     )
     concurrency: int = option(metavar="N", type=int, default=16, show_default=True, help="Objects under way at once.")
     bandwidth: int | None = option(

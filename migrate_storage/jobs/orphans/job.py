@@ -77,7 +77,7 @@ class OrphansOptions(CensusOptions):
     acknowledge_missing: str | None = None
     #: Forget known losses: ``all``, or the ``stale`` ones, whose rows or objects changed since.
     forget_acknowledged: str | None = None
-    #: Really move, mark or unmark; without it nothing is changed.
+    #: Really move, acknowledge or forget; without it nothing is changed.
     yes: bool = False
     concurrency: int = 16
     bandwidth: int | None = None
@@ -231,7 +231,7 @@ class OrphansJob(Job[_Facts]):
         if options.restore is not None:
             reason = "put back from quarantine"
         elif options.forget_acknowledged is not None:
-            reason = f"{options.forget_acknowledged} marks taken away"
+            reason = f"{options.forget_acknowledged} known losses forgotten"
         return JobDescription(
             run=facts.run, source=keys, destination=keys, reason=reason,
             dry_run=options.acts and not options.yes, read_only=not options.yes,
@@ -290,7 +290,9 @@ class OrphansJob(Job[_Facts]):
             if outcome.kind is OutcomeKind.MISSING and self._options.acknowledge_missing is not None and storable:
                 losses.append(known_loss_of(outcome, self._options.acknowledge_missing))
                 outcome = replace(
-                    outcome, kind=OutcomeKind.KNOWN_MISSING, reason=f"marked now: {self._options.acknowledge_missing}"
+                    outcome,
+                    kind=OutcomeKind.KNOWN_MISSING,
+                    reason=f"acknowledged now: {self._options.acknowledge_missing}",
                 )
                 if journal is not None and self._options.yes and len(losses) >= KNOWN_LOSSES_BATCH:
                     journal.known_losses.add(losses)
