@@ -585,7 +585,7 @@ def test_a_mark_ends_when_the_object_is_there_again_or_the_row_names_another(wor
     )
     assert [note.subject for note in verify(world).notes] == [f"old:{D0}"]
     assert orphans(world, forget_acknowledged="stale").state == "planned"
-    assert orphans(world, forget_acknowledged="stale", yes=True).counts == {IN_USE: 2}
+    assert orphans(world, forget_acknowledged="stale", yes=True).counts == {OutcomeKind.UNCHANGED: 2}
     assert orphans(world).notes == ()
     lose(world, D0)
     assert orphans(world).counts[MISSING] == 1, "lost again: nobody marked that"
