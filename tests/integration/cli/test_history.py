@@ -33,7 +33,7 @@ def test_runs_are_listed_the_latest_first_and_found_by_the_beginning_of_their_na
         assert f"  document.file: {2 if first_time is first else 8} repointed" in after
     assert "no runs begin with 'zzz'" in project("report", "zzz", *APP).stderr
     status = project("status", *APP)
-    assert status.stdout.startswith(f"{names[0]}  finished  old -> new (move)\n")
+    assert status.stdout.startswith(f"{names[0]}  completed  old -> new (move)\n")
     assert "8 rows re-pointed" in status.stdout
     assert json.loads(project("status", *APP, "--json").stdout)["report"]["rows_repointed"] == 8
 
