@@ -78,6 +78,8 @@ def memory(kind: Any) -> Any:
 def test_what_a_class_overrides_decides(backend: Any, own_class: str, overrides: tuple[str, ...], later: bool) -> None:
     registration = read(backend, {})
     assert (registration.own_class, registration.overrides) == (own_class, overrides)
+    codes = [note.code for note in registration.translation.refused]
+    assert ("backend.own" in codes) is bool(own_class)
     assert (registration.filesystem is None) == (bool(own_class) or registration.driver == "obstore")
     if own_class:
         assert prefers_async(backend) is later
