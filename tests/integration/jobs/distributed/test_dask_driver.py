@@ -157,7 +157,7 @@ def test_a_hand_on_a_cluster(site: Site, cluster: Cluster, alone: dict[str, Any]
     until(lambda: (told := site.world.sql(progress)[0][0]) and json.loads(told)["paused"])
     status = json.loads(site.do("status", "--json")[0])
     check_schema(status, "run.json")
-    assert status["progress"]["ranges"] == 2
+    assert status["progress"]["shards"] == 2
     site.open_gate()
     still = site.moved_at_rest()
     site.close_gate()
