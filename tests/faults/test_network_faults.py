@@ -11,7 +11,7 @@ import pytest
 from migrate_storage.core.events import ThrottleChanged
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.core.proofs import SERVER_SIDE_COPY
-from migrate_storage.engine import listing_evidence, object_copier
+from migrate_storage.engine import existing_objects, listing_evidence, object_copier
 from migrate_storage.engine import verify as engine_verify
 from migrate_storage.engine.transfer import UnverifiedCopy
 from migrate_storage.engine.verify import Verified
@@ -134,6 +134,7 @@ def test_bits_flipped_while_what_stands_there_is_compared(
     rclone_s3, proxied_world: Any, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Equal objects stand at the destination: read on both sides, and one flipped reading condemns none of them."""
+    monkeypatch.setattr(existing_objects, "SAMPLED_OBJECTS", 60)
     made = proxied_world(rclone_s3, 60)
     for name, content in made.world.contents.items():
         made.server.client.put_object(Bucket=made.bucket, Key=name, Body=content)

@@ -21,7 +21,7 @@ from tests.support.lying_proxy import Answer, Liar, Request, lying_proxy, md5
 from tests.support.servers import AzureServer, S3Server
 from tests.support.sync.trees import azure_remote, rclone, s3_remote
 
-DIGESTS = "source digest, destination digest"
+DIGESTS = "source_digest, destination_digest"
 READ = "content_compared"
 CONTRADICTED = "destination.contradicted"
 
