@@ -332,7 +332,7 @@ def test_a_revert_begins_with_some_ranges_packed_and_some_not(database: str, tmp
         next(journal.rekeyed.unpack_runs([first.run]))
         assert len(list(journal.rekeyed.rows())) == 2
         rehearsed = RevertJob(world.application, RevertOptions(dry_run=True)).run()
-        assert (rehearsed.counts, len(list(journal.rekeyed.rows()))) == ({OutcomeKind.REPOINTED: 20}, 2)
+        assert (rehearsed.counts, len(list(journal.rekeyed.rows()))) == ({OutcomeKind.REVERTED: 20}, 2)
         report = RevertJob(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.05)).run()
         assert (report.exit_code, report.rows_repointed, list(journal.rekeyed.rows())) == (0, 20, [])
         assert world.check(backend="old") == 20

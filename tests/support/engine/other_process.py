@@ -79,8 +79,9 @@ def forked(
 
 
 def told(done: subprocess.CompletedProcess[str], event: str) -> dict[str, Any]:
-    """Return the last event of a kind that a process printed."""
-    found = [line for line in map(json.loads, done.stdout.splitlines()) if line["event"] == event]
+    """Return the last event of a kind that a process printed. What is not of the program goes to its standard error."""
+    printed = [*done.stdout.splitlines(), *(line for line in done.stderr.splitlines() if line.startswith("{"))]
+    found = [line for line in map(json.loads, printed) if line["event"] == event]
     assert found, done.stderr
     return found[-1]
 

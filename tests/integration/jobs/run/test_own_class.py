@@ -127,7 +127,7 @@ def test_revert_leaves_what_would_have_to_be_written(vault: World) -> None:
     assert vault.run().exit_code == 0
     vault.new.save_object(FileObject(backend="new", filename=changed), b"newer")
     report = revert(vault)
-    assert report.counts == {OutcomeKind.REPOINTED: 1, OutcomeKind.CONFLICT: 1}
+    assert report.counts == {OutcomeKind.REVERTED: 1, OutcomeKind.CONFLICT: 1}
     (left,) = report.problems
     assert left.reason.endswith("Vault is only read: save it there by hand")
     assert [row["backend"] for row in vault.raw()] == ["new", "old"]

@@ -147,7 +147,7 @@ def test_then_revert_puts_every_row_back(moved: World) -> None:
     moved.new.delete_object(PICTURES[1])
     assert recheck(moved).exit_code == 0
     report = RevertJob(moved.application, RevertOptions(settle_time=0.0)).run()
-    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REPOINTED: 8})
+    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REVERTED: 8})
     assert moved.check(backend="old") == 11
 
 
