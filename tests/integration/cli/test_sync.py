@@ -36,7 +36,7 @@ def test_without_an_application_the_journal_is_a_file_that_the_other_commands_fi
     assert type_("sync", "./a", "./b").exit_code == 0
     assert (tmp_path / "state" / "migrate-storage" / "journal.db").is_file()
     assert "sync" in type_("runs").output
-    assert re.search(r"sync|finished", type_("status").output)
+    assert re.search(r"sync|completed", type_("status").output)
     report = json.loads(type_("report", "--json").output)
     assert (report["kind"], report["counts"]) == ("sync", {"copied": 5})
     assert set(files(tmp_path / "b")) == {*files(tmp_path / "a"), "more.txt"}
@@ -45,7 +45,7 @@ def test_without_an_application_the_journal_is_a_file_that_the_other_commands_fi
 def test_events_are_those_of_a_run(type_) -> None:
     lines = [json.loads(line) for line in type_("sync", "./a", "./b", "--json").stdout.splitlines()]
     assert lines[0]["event"] == "run_started"
-    assert lines[0]["kind"] == "sync"
+    assert lines[0]["job"] == "sync"
     assert [line["event"] for line in lines[-3:]] == ["progress", "run_finished", "report"]
     (behind,) = (line for line in lines if line["event"] == "sync_lag")
     assert (behind["objects"], behind["bytes"]) == (5, 5)

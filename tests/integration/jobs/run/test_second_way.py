@@ -85,7 +85,7 @@ def test_revert_and_verify_read_them_too(world: World) -> None:
     world.new.save_object(FileObject(backend="new", filename="x/%2Fdouble.json", content_type="text/x-new"), b"newer")
     world.new.save_object(FileObject(backend="new", filename="disposition.json", content_type="text/x-new"), b"newer")
     report = RevertJob(world.application, RevertOptions(settle_time=0.0)).run()
-    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REPOINTED: 5}), report
+    assert (report.exit_code, report.counts) == (0, {OutcomeKind.REVERTED: 5}), report
     world.contents.update({"x//double.json": b"newer", "disposition.json": b"newer"})
     assert world.check(backend="old") == 5
     report = VerifyJob(world.application, VerifyOptions(key="old")).run()
