@@ -205,7 +205,7 @@ def test_the_report_files_are_in_rclone_s_form(tmp_path: Path) -> None:
     written = {kind: (tmp_path / kind).read_text().splitlines() for kind in KINDS}
     assert written["combined"] == [*(f"{mark} {kind}.txt" for kind, mark in kinds.items()), r"- o\x1b[0m\n.txt"]
     assert written["match"] == ["unchanged.txt"]
-    assert written["differ"] == ["differs.txt"]
+    assert written["differ"] == ["mismatch.txt"]
     assert written["missing-on-dst"] == ["missing.txt"]
     assert written["missing-on-src"] == [r"o\x1b[0m\n.txt"]
     assert written["error"] == ["unverified.txt", "failed.txt"]
