@@ -118,7 +118,7 @@ class Distribution:
             return run_and_report(
                 lambda listener: _ShardAndEnd(functools.partial(make, listener), part, journal), output, grace
             )
-        command = self._compose_command() if not self.alone else self._choose_command(workload, output)
+        command = self._compose_requested() if not self.alone else self._choose_command(workload, output)
         if command is None:
             return run_and_report(lambda listener: make(listener, None), output, grace)
 
@@ -131,7 +131,7 @@ class Distribution:
 
         return run_and_report(make_driver, output, grace)
 
-    def _compose_command(self) -> _DrivenCommand:
+    def _compose_requested(self) -> _DrivenCommand:
         """Return the command for the workers that the user asked for."""
         from migrate_storage.jobs.distributed.dask_cluster import connected_to
 

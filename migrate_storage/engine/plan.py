@@ -174,9 +174,17 @@ class MigrationPlan:
         if self.shared:
             if (there.root, there.key) == (place.root, place.key):
                 return Action.REWRITE
-            if place.root in self.copiers and unaddressable(place.key) is None:
-                return Action.COPY
+            return self.choose_copy(place)
         return Action.TRANSFER
+
+    def choose_copy(self, place: Place) -> Action:
+        """Return how an object is copied: by its service where a probe showed that it does, else through this process.
+
+        Args:
+            place: of the source object.
+        """
+        by_service = place.root in self.copiers and unaddressable(place.key) is None
+        return Action.COPY if by_service else Action.TRANSFER
 
 
 def _is_unicode(text: str) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from migrate_storage.core.earlier_words import OUTCOMES, RUN_STATES, STRATEGIES
 from migrate_storage.journal.table_names import TableNames
 
 __all__ = ("FIRST_VERSION", "STEPS", "Statement", "Step", "current_version", "needed_statements", "steps_after")
@@ -171,17 +172,6 @@ OBJECT_STATES = {
     "deleting": "quarantine_deleting",
 }
 ROW_STATES = {"swapped": "repointed", "kept": "superseded"}
-RUN_STATES = {"finished": "completed", "stopped": "interrupted", "limited": "limit_reached"}
-STRATEGIES = {"swap": "in_place", "take over": "mirror"}
-OUTCOMES = {
-    "rewritten": "repointed",
-    "skipped": "unchanged",
-    "purged": "deleted",
-    "known": "known_missing",
-    "changed": "modified",
-    "occupied": "destination_exists",
-    "differs": "mismatch",
-}
 PROOFS = {
     "same place": "same_object",
     "same place, listed": "same_object_listing",

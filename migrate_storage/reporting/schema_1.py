@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from migrate_storage.core.earlier_words import OUTCOMES, RUN_STATES, STRATEGIES
 from migrate_storage.core.proofs import (
     AS_WRITTEN,
     BY_OPTION,
@@ -33,24 +34,7 @@ from migrate_storage.core.proofs import (
     split_proof,
 )
 
-__all__ = ("OUTCOMES", "PROOFS", "STATES", "STRATEGIES", "upgrade_outcome", "upgrade_proof", "upgrade_report")
-
-STATES = {"finished": "completed", "stopped": "interrupted", "limited": "limit_reached"}
-"""The new words for the states of a run. A state that is not here has kept its word."""
-
-STRATEGIES = {"swap": "in_place", "take over": "mirror"}
-"""The new words for strategies."""
-
-OUTCOMES = {
-    "rewritten": "repointed",
-    "skipped": "unchanged",
-    "purged": "deleted",
-    "known": "known_missing",
-    "changed": "modified",
-    "occupied": "destination_exists",
-    "differs": "mismatch",
-}
-"""The new words for outcomes, as the journal's objects have them."""
+__all__ = ("PROOFS", "upgrade_outcome", "upgrade_proof", "upgrade_report")
 
 _OUTCOMES_OF_JOBS = {
     "revert": {"rewritten": "reverted"},
@@ -118,7 +102,7 @@ def upgrade_report(data: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **{_FIELDS.get(name, name): value for name, value in data.items()},
         "schema": 2,
-        "state": STATES.get(data["state"], data["state"]),
+        "state": RUN_STATES.get(data["state"], data["state"]),
         "strategy": STRATEGIES.get(data["way"], data["way"]),
         "counts": {upgrade_outcome(word, kind): count for word, count in data["counts"].items()},
         "verified_by": {upgrade_proof(how): count for how, count in counted.items()},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from migrate_storage.core.model import Location, OutcomeKind
 from migrate_storage.engine.compare import Pair
 from migrate_storage.engine.object_copier import ObjectCopier
-from migrate_storage.engine.plan import Action, Item
+from migrate_storage.engine.plan import Item
 from migrate_storage.engine.task import CopyTask
 from migrate_storage.engine.verify import proven_unchanged
 
@@ -34,11 +34,10 @@ class BackupCopier:
         """
         if pair.destination is None:
             return ""
-        copied_by_service = self._plan.source.place(pair.key).root in self._plan.copiers
         item = Item(
             source=Location(self._plan.source.key, pair.key),
             destination=Location(self._plan.destination.key, f"{self._run}/{pair.key}"),
-            action=Action.COPY if copied_by_service else Action.TRANSFER, slots=(),
+            action=self._plan.choose_copy(self._plan.source.place(pair.key)), slots=(),
         )  # fmt: skip
         result = self._copier.copy(CopyTask(pair.key, item))
         if result.verified is None:

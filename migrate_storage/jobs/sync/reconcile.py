@@ -21,7 +21,7 @@ from migrate_storage.cutover.resolved import sides_of
 from migrate_storage.database.connection import Database
 from migrate_storage.engine.compare import By, Compared, Pair, Relation, is_ours, judge_at, merge
 from migrate_storage.engine.object_copier import ObjectCopier
-from migrate_storage.engine.plan import Action, Item
+from migrate_storage.engine.plan import Item
 from migrate_storage.engine.references import ReferencedPlaces, ServiceIdentity
 from migrate_storage.engine.task import CopyResult, CopyTask
 from migrate_storage.engine.verify import proven_unchanged
@@ -33,7 +33,6 @@ from migrate_storage.jobs.sync.options import SyncOptions
 from migrate_storage.stores.failures import Failure
 from migrate_storage.stores.listing import Listing, describe_slash_key, refuse_slash_key
 from migrate_storage.stores.retry import CircuitBreaker, StoreRequestError
-from migrate_storage.translate import unaddressable
 
 __all__ = ("Reconciler",)
 
@@ -241,10 +240,8 @@ class Reconciler:
     def _task_for(self, pair: Pair) -> CopyTask:
         """Return the copy task of one key."""
         here, there = (Location(side.key, pair.key) for side in (self._route.source, self._route.destination))
-        place = self._route.source.place(pair.key)
-        # A probe showed that the service copies by itself.
-        by_itself = place.root in self._route.copiers and unaddressable(place.key) is None
-        item = Item(source=here, destination=there, action=Action.COPY if by_itself else Action.TRANSFER, slots=())
+        action = self._route.choose_copy(self._route.source.place(pair.key))
+        item = Item(source=here, destination=there, action=action, slots=())
         guessed = mimetypes.guess_type(pair.key)[0] if self._guesses_content_type else None
         replaces = pair.destination.evidence if pair.destination is not None else None
         return CopyTask(pair.key, item, replaces=replaces, content_type=guessed)

@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
+from migrate_storage.core.earlier_words import OUTCOMES, RUN_STATES, STRATEGIES
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import OutcomeKind, Strategy
 from migrate_storage.core.proofs import EXPLANATIONS, split_proof
@@ -25,11 +26,8 @@ from migrate_storage.journal.statements import write_sql
 from migrate_storage.journal.states import ObjectState, RowState
 from migrate_storage.journal.steps import (
     OBJECT_STATES,
-    OUTCOMES,
     PROOFS,
     ROW_STATES,
-    RUN_STATES,
-    STRATEGIES,
     Statement,
     Step,
     needed_statements,
