@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
             cases[str(case)] = (title, contestants, _contest.run_contest(str(case), contestants, options.rounds))
             scenario.close()
     setting = {
-        **_contest.describe_machine(load), "servers": f"{SERVERS}; rclone keeps the digests of what it holds, as services do",
+        **_contest.describe_machine(load), "servers": f"{SERVERS}; rclone keeps the digests of its objects, as services do",
         "rounds": options.rounds,
     }  # fmt: skip
     return _contest.publish("large", setting, cases, GOALS, write=not options.no_write)

@@ -230,7 +230,7 @@ def main(arguments: list[str] | None = None) -> int:
                 held(f"6-{name.lower()}", f"re-key {few:,} rows in {name}", scenario.rekeying(orm=False))
                 scenario.engine.dispose()
     setting = {
-        **_contest.describe_machine(load), "servers": "rclone serve s3, PostgreSQL 15 and MariaDB 10.11 on loopback, on the same cores as the client; for SQLite and MariaDB files on a local disk",
+        **_contest.describe_machine(load), "servers": "rclone serve s3, PostgreSQL 15 and MariaDB 10.11 on loopback, on the same cores as the client. SQLite and MariaDB: files on a local disk",
         "rounds": options.rounds,
     }  # fmt: skip
     return _contest.publish("rows", setting, cases, GOALS, write=not options.no_write)

@@ -55,5 +55,5 @@ def _describe_entry(operation: Operation, decision: Decision) -> str:
         opened = "opens an entry" if decision.entry else ""
         return f"{opened}, which stays" if decision.entry and len(decision.sides) == 1 else opened
     if operation is Operation.LIST and decision.entry:
-        return "keys with an entry are looked at one by one"
+        return "a HEAD for each key with an entry"
     return "opens an entry until the URL expires" if operation is Operation.SIGN_UPLOAD else ""
