@@ -173,6 +173,12 @@ CODES: dict[str, Code] = {
     "azure.credentials.environment": Code(_INFO, "The credentials come from {subject}, as before"),
     "azure.credentials.default": Code(_INFO,
         "No credentials are given: azure.identity's DefaultAzureCredential looks for them, as before"),
+    "azure.anon.unknown": Code(_REFUSED,
+        "Neither credentials nor {subject} are given. The version of adlfs decides whether it then asks anonymously or with "
+        "DefaultAzureCredential, and that version is not known here", "Give anon=True or anon=False"),
+    "azure.anon.installed": Code(_WARNING,
+        "Neither credentials nor {subject} are given: {why}. The new registration does the same, and reads no "
+        "AZURE_STORAGE_ variable, as adlfs does", "Give anon=True or anon=False"),
     "azure.default_credential": Code(_INFO, "{subject} is handed to DefaultAzureCredential, as adlfs does"),
     "azure.principal.incomplete": Code(_REFUSED, "A service principal needs tenant_id, client_id and client_secret",
         "Give all three"),

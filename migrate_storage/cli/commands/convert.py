@@ -69,7 +69,10 @@ def convert(request: _ConvertRequest) -> int:
     output, left, changed = request.output, 0, 0
     imported = ImportedNames(sources(sorted({find_tree(path) for path in request.paths if path.exists()})))
     how = Conversion(beside=request.beside or "", only=request.only or "")
-    files = [convert_file(path, replace(how, kept=imported.of(path))) for path in sources(request.paths)]
+    files = [
+        convert_file(path, replace(how, kept=imported.of(path), project=find_tree(path)))
+        for path in sources(request.paths)
+    ]
     if request.only and not any(file.error or request.only in file.source for file in files):
         raise ConfigurationError(f"--from {visible(request.only)}: no FSSpecBackend is registered under this key here")
     if request.beside and sum(len(file.converted.done) for file in files) > 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import libcst as cst
@@ -26,7 +27,9 @@ from migrate_storage.translate.codemod.statements import (
     registering_statement,
 )
 from migrate_storage.translate.model import CredentialSource, StoreConfig, Translation
+from migrate_storage.translate.notes import note
 from migrate_storage.translate.places import join_folder, join_prefix
+from migrate_storage.translate.registration.adlfs_rule import find_default_of_project
 
 __all__ = ("EVERYTHING", "Conversion", "Converted", "Left", "convert_source")
 
@@ -64,6 +67,8 @@ class Conversion:
     beside: str = ""
     #: The key of the only registration to convert; empty for all.
     only: str = ""
+    #: The folder of the project, whose lock names the versions of its filesystems; ``None`` where it has none.
+    project: Path | None = None
 
 
 EVERYTHING = Conversion()
@@ -104,7 +109,7 @@ def _convert_module(source: str, wrapper: MetadataWrapper, finder: Finder, how: 
         if how.only and read_key(call) != how.only:
             continue
         try:
-            plan = _plan_call(call, finder)
+            plan = _plan_call(call, finder, how.project)
             plans.append(_put_beside(plan, finder, how.beside) if how.beside else _keep_names(plan, how.kept))
         except NotLiteralError as error:
             left.append(Left(finder.line(call), str(error)))
@@ -153,7 +158,7 @@ def _put_beside(plan: _Plan, finder: Finder, key: str) -> _Plan:
     return replace(plan, new=new, obsolete=[], comments=[], after=statement)
 
 
-def _plan_call(call: cst.Call, finder: Finder) -> _Plan:
+def _plan_call(call: cst.Call, finder: Finder, project: Path | None) -> _Plan:
     """Plan what is written in place of one call.
 
     Raises:
@@ -162,7 +167,7 @@ def _plan_call(call: cst.Call, finder: Finder) -> _Plan:
     values = Values()
     found = read_call(call, values, finder.lookup, finder.qualified)
     prefix = _join_folders(found, values)
-    translation = translate(found.protocol, _replace_unknown_options(found, values), prefix, {})
+    translation = _translate(found.protocol, _replace_unknown_options(found, values), prefix, project)
     config = _require_config(translation)
     _refuse_mixed_profile(found, config)
     where, imports = _make_fs_argument(config, found, prefix, values)
@@ -183,6 +188,22 @@ def _plan_call(call: cst.Call, finder: Finder) -> _Plan:
     new = write_call(call, found, "MigratedBackend" if upstream else "ObstoreBackend", arguments)
     notes = tuple(f"{note.message} [{note.code}]" for note in translation.notes if note.severity is Severity.WARNING)
     return _Plan(call, finder.line(call), new, found.obsolete, lost_comments(call, found, new), imports, notes)
+
+
+def _translate(protocol: str, options: Mapping[str, Any], prefix: str, project: Path | None) -> Translation:
+    """Translate what is written, and ask the installed adlfs where its version decides.
+
+    Raises:
+        NotLiteralError: its version is not known.
+    """
+    found = translate(protocol, options, prefix, {})
+    if all(each.code != "azure.anon.unknown" for each in found.refused):
+        return found
+    anonymous, why = find_default_of_project(project)
+    if anonymous is None:
+        raise NotLiteralError(f"{found.refused[0].message}: {why}. {found.refused[0].todo}")
+    answered = translate(protocol, {**options, "anon": anonymous}, prefix, {})
+    return replace(answered, notes=(*answered.notes, note("azure.anon.installed", "anon", why=why)))
 
 
 def _join_folders(found: Found, values: Values) -> str:

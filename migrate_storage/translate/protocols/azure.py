@@ -182,8 +182,10 @@ def _read_credentials(options: Mapping[str, Any], environment: Mapping[str, str]
             return Part(notes=(*notes, note("azure.principal.incomplete", "client_id")))
         return Part(options=principal, notes=(*notes, *_note_traps(environment)))
     anonymous = options.get("anon")
+    if anonymous is None and not environment.get("AZURE_STORAGE_ANON"):
+        return Part(notes=(*notes, note("azure.anon.unknown", "anon")))
     if anonymous is None:
-        anonymous = environment.get("AZURE_STORAGE_ANON", "false").lower() not in ("false", "0", "f", "")
+        anonymous = environment["AZURE_STORAGE_ANON"].lower() not in ("false", "0", "f")
     # adlfs tests "is False", so 0 and "" are anonymous too.
     if anonymous is not False:
         return Part(options={"skip_signature": True}, notes=tuple(notes))

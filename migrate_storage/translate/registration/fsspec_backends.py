@@ -13,6 +13,7 @@ from migrate_storage.translate.model import StoreConfig, Translation
 from migrate_storage.translate.notes import note
 from migrate_storage.translate.places import Split, join_prefix, root_and_prefix, split
 from migrate_storage.translate.protocols.unsupported import WRAPPERS
+from migrate_storage.translate.registration.adlfs_rule import with_default_of_anon
 from migrate_storage.translate.registration.chain import (
     Chain,
     class_name,
@@ -238,6 +239,8 @@ def _read_options(
     """Read a filesystem that is not instantiated, from its arguments."""
     if service == "s3":
         source = s3_options(options, environment, options.get("session"))
+    elif service == "azure":
+        source = FilesystemOptions(service, with_default_of_anon(options, environment), environment)
     else:
         source = FilesystemOptions(service, options, environment)
     endpoint = source.endpoint

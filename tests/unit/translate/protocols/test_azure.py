@@ -83,9 +83,9 @@ ROWS = {
     ),
     "credential before key": azure({**BASE, "account_key": "eA==", "credential": KEY}, OUT),
     "credential of no kind": azure({**NAME, "credential": object()}, {}, "azure.credential.unknown", refused=True),
-    "nothing": azure(NAME, NAME, "azure.credentials.default", credentials="azure"),
+    "nothing": azure(NAME, {}, "azure.anon.unknown", refused=True),
     "arguments for the default credential": azure(
-        {**NAME, "exclude_cli_credential": True},
+        {**NAME, "anon": False, "exclude_cli_credential": True},
         NAME,
         "azure.credentials.default",
         "azure.default_credential",
@@ -202,8 +202,8 @@ ROWS = {
         "azure.trap",
         environment={"AZURE_FEDERATED_TOKEN_FILE": "/t", "AZURE_CLIENT_ID": "i", "AZURE_TENANT_ID": "t"},
     ),
-    "workload identity and nothing": azure(
-        NAME,
+    "workload identity and no other credentials": azure(
+        {**NAME, "anon": False},
         NAME,
         "azure.credentials.default",
         credentials="azure",

@@ -19,6 +19,7 @@ from migrate_storage.stores.config.requester import configured_requester, filesy
 from migrate_storage.stores.config.url_check import compare_urls, requested_by_store
 from migrate_storage.translate import translate
 from migrate_storage.translate.registration import read_filesystem
+from migrate_storage.translate.registration.adlfs_rule import with_default_of_anon
 from tests.support.translate.documented_forms import AZURE, GOOGLE, SAS, Form, isolate_clouds
 
 NAMES = ("x", "a b/ü+y%20.txt")
@@ -90,6 +91,8 @@ def compare_options(service: str, options: dict[str, Any], filesystem: Any, form
     """Return the same for the options alone."""
     import os
 
+    if service == "azure":
+        options = dict(with_default_of_anon(options, os.environ))
     translation = translate(service, options, form.prefix, os.environ)
     if translation.config is None:
         assert all(note.todo and note.message for note in translation.refused)
@@ -101,9 +104,8 @@ def compare_options(service: str, options: dict[str, Any], filesystem: Any, form
     if asked != ours:
         return f"fsspec asks {asked}, obstore {ours}"
     codes = {note.code for note in translation.notes}
-    # It says that gcsfs goes on without credentials, and obstore does not. An old adlfs is anonymous where nothing is
-    # said, which only the live filesystem shows.
-    if "gcs.token.silent" in codes or ("azure.credentials.default" in codes and filesystem.anon):
+    # It says that gcsfs goes on without credentials, and obstore does not.
+    if "gcs.token.silent" in codes:
         return "equal"
     one, other = filesystem_requester(service, filesystem), configured_requester(translation.config)
     return "equal" if one == other else f"fsspec asks as {one}, obstore as {other}"
