@@ -91,6 +91,11 @@ class RunRequest:
         help="Backends whose listings show each write that was acknowledged before: there one LIST replaces the HEADs of "
         "many sources, as it does on Amazon's, Google's and Azure's own hosts.",
     )  # fmt: skip
+    canary_prefix: str | None = option(
+        metavar="PREFIX",
+        help="Where listings of the source are not known to be fresh: write small objects there for a moment, behind files whose "
+        "name begins with PREFIX ('' for any), and delete them. A page of a listing that shows one replaces HEADs.",
+    )
     shutdown_timeout: float = shutdown_timeout_option(default=_DEFAULT.shutdown_timeout)
     lease_ttl: float = lease_ttl_option(_DEFAULT.lease_ttl, "run")
     journal: JournalOptions = group(JournalOptions)

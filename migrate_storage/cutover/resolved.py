@@ -39,6 +39,7 @@ class ResolvedCutover(ResolvedBackend):
     def __init__(self, backend: CutoverBackend, *, pace: StoreLimits | None = None, opaque_etags: bool = False) -> None:
         self.backend, self._label, self._pace = backend, None, pace
         self.opaque_etags, self.consistent_listings = opaque_etags, False
+        self.canary_prefix: str | None = None
         self._sides = {
             Side.SOURCE: ResolvedBackend(
                 backend.source, pace=pace, opaque_etags=opaque_etags, label=f"{backend.key} (source)"

@@ -18,6 +18,7 @@ from migrate_storage.core.errors import KeyRefusedError, StoppedError
 from migrate_storage.core.model import ObjectMeta
 from migrate_storage.core.proofs import CONTENT_COMPARED, DIGEST, SIZE
 from migrate_storage.core.spill import SpilledList, SpilledMap
+from migrate_storage.engine.canary import is_canary
 from migrate_storage.engine.probe import SCRATCH
 from migrate_storage.engine.verify import compare_content
 from migrate_storage.stores.base import ObjectAt
@@ -209,8 +210,8 @@ def judge_at(pair: Pair, source: ResolvedBackend, destination: ResolvedBackend, 
 
 
 def is_ours(pair: Pair) -> bool:
-    """Whether a key is a probe object of this tool, perhaps of another process."""
-    return pair.key.startswith(f"{SCRATCH}/")
+    """Whether a key is a probe object or a canary of this tool, perhaps of another process."""
+    return pair.key.startswith(f"{SCRATCH}/") or is_canary(pair.key)
 
 
 def nested(one: ResolvedBackend, other: ResolvedBackend) -> bool:

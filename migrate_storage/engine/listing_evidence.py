@@ -5,7 +5,8 @@ one that is unsorted, repeats a key or lacks an ETag, and listings of that side 
 one random object is also checked with HEAD.
 
 A listing may lag. At the destination that does no harm: it only confirms a copy, by its new ETag. At the source it would hide
-a write, so it replaces HEADs there only where it is known to be fresh, see :func:`lists_freshly`.
+a write, so it replaces HEADs there only where it is known to be fresh, see :func:`lists_freshly`, or where a canary proves it page
+by page, see :mod:`migrate_storage.engine.canary`.
 """
 
 from __future__ import annotations
@@ -13,20 +14,28 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, takewhile
 
 from migrate_storage.core.errors import KeyRefusedError, StoppedError
 from migrate_storage.core.model import ObjectMeta
 from migrate_storage.core.parallel import SideBySide
+from migrate_storage.engine.canary import Canaries
 from migrate_storage.engine.verify import proven_unchanged
 from migrate_storage.stores.base import ObjectAt, Store
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry, StoreRequestError
 from migrate_storage.translate.places import vendor_of
 
-__all__ = ("ListingEvidence", "SideListings", "head_confirms", "listing_matches_head", "lists_freshly")
+__all__ = (
+    "ListingEvidence",
+    "SideListings",
+    "head_confirms",
+    "listing_matches_head",
+    "lists_freshly",
+    "may_replace_heads",
+)
 
 MIN_WANTED_OBJECTS = 20
 """Objects for which a listing is begun at least; HEADs of fewer cost less."""
@@ -58,6 +67,11 @@ def lists_freshly(side: ResolvedBackend) -> bool:
         return True
     documented = _CONSISTENT_VENDORS.get(root.service) == vendor_of(root)
     return documented and root.service in _CONSISTENT_VENDORS and not root.endpoint.startswith("http://")
+
+
+def may_replace_heads(source: ResolvedBackend) -> bool:
+    """Whether listings of a source may replace its HEADs: they are known to be fresh, or canaries may prove it."""
+    return lists_freshly(source) or source.canary_prefix is not None
 
 
 def listing_matches_head(at: ObjectAt, retry: Retry) -> bool:
@@ -99,30 +113,49 @@ class ListingEvidence:
         side: the side to list.
         retry: repeats a failed HEAD; a failed listing is not repeated.
         trusted: whether a listing was seen to report what a HEAD does.
+        canaries: prove each page that is used; ``None`` where that is not needed.
         clock: seconds, for tests.
     """
 
     def __init__(
-        self, side: ResolvedBackend, retry: Retry, *, trusted: bool, clock: Callable[[], float] = time.monotonic
+        self,
+        side: ResolvedBackend,
+        retry: Retry,
+        *,
+        trusted: bool,
+        canaries: Canaries | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._side, self._retry, self._clock = side, retry, clock
+        #: Canaries that prove each page; ``None`` where that is not needed.
+        self.canaries = canaries
         #: Whether listings replace HEADs here: a probe showed it, and no listing was wrong since.
         self.trusted = trusted
         self._rest_seconds, self._rest_until, self._sparse_count = _FIRST_REST_SECONDS, 0.0, 0
 
     @classmethod
     def probe(cls, side: ResolvedBackend, retry: Retry, filenames: Iterable[str]) -> ListingEvidence:
-        """Probe a side that is only read, with a few objects, of which some may be gone.
+        """Probe a source with a few objects, of which some may be gone.
+
+        Where its listings are not known to be fresh, but canaries may be written, one canary is tried behind one of them.
 
         Args:
-            side: the side to list.
+            side: the source.
             retry: repeats failed requests.
             filenames: of some objects, as rows have them.
         """
+        canaries = None
+        if side.canary_prefix is not None and not lists_freshly(side):
+            canaries = Canaries(side, side.canary_prefix, retry)
         for filename in islice(filenames, _MAX_PROBES):
             with contextlib.suppress(KeyRefusedError):
-                if listing_matches_head(side.resolve(filename), retry):
-                    return cls(side, retry, trusted=True)
+                at = side.resolve(filename)
+                if not listing_matches_head(at, retry):
+                    continue
+                evidence = cls(side, retry, trusted=True, canaries=canaries)
+                if canaries is not None and canaries.allows(filename):
+                    evidence.trusted = bool(evidence._list_range(at.store, {at.key: filename}))
+                return evidence
         return cls(side, retry, trusted=False)
 
     @property
@@ -141,6 +174,8 @@ class ListingEvidence:
         """
         wanted_of: dict[int, tuple[Store, dict[str, str]]] = {}
         for filename in filenames if self.trusted else ():
+            if self.canaries is not None and not self.canaries.allows(filename):
+                continue
             try:
                 at = self._side.resolve(filename)
             except KeyRefusedError:
@@ -149,23 +184,32 @@ class ListingEvidence:
         found: dict[str, ObjectMeta] = {}
         least = MIN_WANTED_OBJECTS if self.ready else _DENSER_FACTOR * self._sparse_count
         for store, wanted in wanted_of.values():
-            if len(wanted) < least or not (listed := self._list_range(store, wanted)):
-                continue
-            sample = random.choice(list(listed.values()))  # noqa: S311 - not a secret
-            if head_confirms(ObjectAt(store, sample.path), sample, self._retry):
-                found.update((wanted[key], meta) for key, meta in listed.items())
+            for part in self._split(wanted):
+                if not self.trusted or len(part) < least or not (listed := self._list_range(store, part)):
+                    continue
+                sample = random.choice(list(listed.values()))  # noqa: S311 - not a secret
+                if head_confirms(ObjectAt(store, sample.path), sample, self._retry):
+                    found.update((part[key], meta) for key, meta in listed.items())
         return found
+
+    def _split(self, wanted: dict[str, str]) -> Iterator[dict[str, str]]:
+        """Yield the wanted keys of one listing after another, in order: one listing, or one page for each canary."""
+        # Services order keys by the bytes of their UTF-8, as Python orders texts.
+        keys, begin = sorted(wanted), 0
+        while begin < len(keys):
+            end = len(keys) if self.canaries is None else begin + max(self.canaries.max_keys, MIN_WANTED_OBJECTS)
+            yield {key: wanted[key] for key in keys[begin:end]}
+            begin = end
 
     def _list_range(self, store: Store, wanted: dict[str, str]) -> dict[str, ObjectMeta]:
         """List from the first wanted key to the last; return wanted ones, if evidence."""
-        # Services order keys by the bytes of their UTF-8, as Python orders texts.
         keys = sorted(wanted)
         found: dict[str, ObjectMeta] = {}
         last, end, most = "", keys[-1], _MAX_LISTED_PER_WANTED * len(wanted)
         try:
-            for count, meta in enumerate(store.list(_common_folder(keys), after=keys[0][:-1])):
+            for count, meta in enumerate(self._list(store, keys, wanted[end], most)):
                 key = meta.path
-                if count == most:
+                if self.canaries is None and count == most:
                     self._rest_until, self._sparse_count = self._clock() + self._rest_seconds, len(wanted)
                     self._rest_seconds *= 2
                     return {}
@@ -182,6 +226,15 @@ class ListingEvidence:
         except Exception:  # noqa: BLE001 - after any failure each object gets a HEAD
             return {}
         return found
+
+    def _list(self, store: Store, keys: Sequence[str], last: str, most: int) -> Iterable[ObjectMeta]:
+        """List what begins at the first of these sorted keys; ``last`` is the filename of the last one."""
+        folder, after = _common_folder(keys), keys[0][:-1]
+        if self.canaries is None:
+            return store.list(folder, after=after)
+        page = self.canaries.list_page(ObjectAt(store, keys[-1]), last, folder, after, max(most, _PAGE_KEYS))
+        self.trusted = self.trusted and not self.canaries.refusal
+        return page
 
 
 @dataclass(frozen=True, slots=True)

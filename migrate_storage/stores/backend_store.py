@@ -139,6 +139,10 @@ class BackendStore:
         del prefix, after
         raise ConfigurationError(self._refusal)
 
+    def list_stepwise(self, prefix: str, *, after: str) -> NoReturn:
+        """Refuse."""
+        self.list(prefix, after=after)
+
     @contextmanager
     def _reserve(self) -> Iterator[None]:
         """Wait for the rate of requests and for memory; no size is known before the object is read."""

@@ -127,6 +127,13 @@ class Store(Protocol):
         """
         ...
 
+    def list_stepwise(self, prefix: str, *, after: str) -> Iterator[ObjectMeta]:
+        """List as :meth:`list` does, but request no page before the last object of the page before it was taken.
+
+        Paths are as obstore returns them: without a slash at either end. A store that cannot list so lists nothing.
+        """
+        ...
+
 
 class ObjectAt(NamedTuple):
     """One object as requests name it: its store, and its full key there."""

@@ -157,6 +157,11 @@ class FsspecStore:
         """List objects; the filesystem lists all keys in any case."""
         return (meta for meta in self._list_folders(prefix) if meta.path > after)
 
+    def list_stepwise(self, prefix: str, *, after: str) -> Iterator[ObjectMeta]:
+        """List nothing: the filesystem lists whole folders."""
+        del prefix, after
+        return iter(())
+
     def _list_folders(self, prefix: str) -> Iterator[ObjectMeta]:
         self._fs.invalidate_cache()
         if self._bucketed:

@@ -262,6 +262,13 @@ class ObstoreStore:
         )
         yield from paths.correct(pages, after=after)
 
+    def list_stepwise(self, prefix: str, *, after: str) -> Iterator[ObjectMeta]:
+        """See :class:`migrate_storage.stores.base.Store`."""
+        # A chunk of one object is complete without the next page.
+        stream = self._for_listings.list(prefix or None, offset=after or None, chunk_size=1)
+        for (meta,) in _iterate_stream(stream):
+            yield to_meta(meta["path"], meta)
+
     def _list_pages(self, prefix: str, after: str, ahead: int = 1) -> Iterator[Sequence[ObjectMeta]]:
         """Yield pages of a listing, with paths as obstore returns them."""
         stream = self._for_listings.list(prefix or None, offset=after or None, chunk_size=_PAGE_OBJECTS)

@@ -61,6 +61,7 @@ class ResolvedBackend:
         pace: limits the requests; ``None`` sets no limit.
         opaque_etags: whether the user says that its ETags are no digests, although they look like MD5s.
         consistent_listings: whether the user says that its listings show each write that was acknowledged before.
+        canary_prefix: of filenames behind which the user allows canary objects; ``None`` where they are not allowed.
         label: its name in messages and reports; ``None`` means its backend key.
 
     Raises:
@@ -75,6 +76,7 @@ class ResolvedBackend:
         pace: StoreLimits | None = None,
         opaque_etags: bool = False,
         consistent_listings: bool = False,
+        canary_prefix: str | None = None,
         label: str | None = None,
     ) -> None:
         if backend_pair(backend) is not None:
@@ -82,6 +84,7 @@ class ResolvedBackend:
         self._label = label
         self.backend, self._attempts, self._pace = backend, attempts, pace
         self.opaque_etags, self.consistent_listings = opaque_etags, consistent_listings
+        self.canary_prefix = canary_prefix
         self.registration: Registration = read(backend)
         self._stores: dict[str | Bucket, Store] = {}
         self._both_ways: dict[Bucket, Store] = {}

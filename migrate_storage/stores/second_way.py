@@ -68,6 +68,10 @@ class SecondWayStore:
         """See :class:`migrate_storage.stores.base.Store`."""
         return self._store.list(prefix, after=after)
 
+    def list_stepwise(self, prefix: str, *, after: str) -> Iterator[ObjectMeta]:
+        """See :class:`migrate_storage.stores.base.Store`."""
+        return self._store.list_stepwise(prefix, after=after)
+
     def _read(self, path: str, read: Callable[[ObjectAt], T]) -> T:
         try:
             return read(ObjectAt(self._store, path))

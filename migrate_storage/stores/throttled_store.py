@@ -89,7 +89,14 @@ class ThrottledStore:
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectMeta]:
         """See :class:`migrate_storage.stores.base.Store`."""
-        for number, meta in enumerate(self._store.list(prefix, after=after)):
+        return self._limit_pages(self._store.list(prefix, after=after))
+
+    def list_stepwise(self, prefix: str, *, after: str) -> Iterator[ObjectMeta]:
+        """See :class:`migrate_storage.stores.base.Store`."""
+        return self._limit_pages(self._store.list_stepwise(prefix, after=after))
+
+    def _limit_pages(self, listed: Iterator[ObjectMeta]) -> Iterator[ObjectMeta]:
+        for number, meta in enumerate(listed):
             if number % _KEYS_PER_REQUEST == 0:
                 self._pace.requests.acquire(1)
             yield meta

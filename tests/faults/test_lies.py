@@ -21,13 +21,14 @@ import pytest
 from migrate_storage.core.errors import PreflightError
 from migrate_storage.engine import listing_evidence
 from migrate_storage.engine import verify as engine_verify
+from migrate_storage.engine.canary import is_canary
 from migrate_storage.engine.transfer import UnverifiedCopy
 from migrate_storage.engine.verify import Verified
 from migrate_storage.reporting import Report
 from tests.support.engine import registrations as places
 from tests.support.engine.world import World
 from tests.support.evidence import Evidence
-from tests.support.lies import LIES, Lie
+from tests.support.lies import LIES, Lie, lagging_listing, s3_entries
 from tests.support.lying_proxy import Liar, lying_proxy
 from tests.support.servers import AzureServer, S3Server
 
@@ -49,6 +50,10 @@ class LyingWorld:
             return bytes(obstore.get(self.server.store(self.liar.buckets[side]), key).bytes())
         except FileNotFoundError:
             return None
+
+    def keys(self, side: str) -> list[str]:
+        listed = obstore.list(self.server.store(self.liar.buckets[side])).collect()
+        return [meta["path"] for meta in listed]
 
     def judge(self, report: Report) -> int:
         """Check each row against what the stores really hold; return how many were re-pointed."""
@@ -105,6 +110,8 @@ def lying_world(sqlite_url: str, seed: int) -> Iterator[Callable[..., LyingWorld
 
             liar.buckets, liar.contents, liar.rewrite = buckets, world.contents, rewrite
             liar.remove = lambda key: obstore.delete(stores["destination"], key)
+            if isinstance(server, S3Server):
+                liar.entries = lambda: s3_entries(server, buckets["source"])
             liar.put = lambda key, body: obstore.put(stores["destination"], key, body)
             return LyingWorld(world=world, liar=liar, server=server)
 
@@ -165,6 +172,33 @@ def check_lie(made: LyingWorld, lie: Lie, share: str, seed: int, word: tuple[str
     moved = made.judge(report)
     assert moved >= ROWS - len(chosen), "what it tells the truth about is moved"
     return moved
+
+
+_QUICK_LAGS = {("moto", True, 15, 1000), ("moto", True, 2, 7), ("moto", False, 15, 1000), ("rclone", False, 60, 7)}
+"""Server, whether each answer is kept by itself, seconds, and objects in an answer."""
+
+
+@pytest.mark.parametrize(
+    ("server", "by_page", "lag", "per_request"),
+    [
+        pytest.param(*each, marks=() if each in _QUICK_LAGS else pytest.mark.soak)
+        for each in product(["moto", "rclone"], [True, False], [2, 15, 60], [1000, 7])
+    ],
+)
+def test_a_canary_finds_listings_that_are_old(
+    request: pytest.FixtureRequest, lying_world: Any, server: str, by_page: bool, lag: int, per_request: int,
+    monkeypatch: pytest.MonkeyPatch, seed: int,
+) -> None:  # fmt: skip
+    """Where canaries are allowed, no page that lags hides a write, however the pages of one listing differ in age."""
+    monkeypatch.setattr(listing_evidence, "MIN_WANTED_OBJECTS", 1)
+    made: LyingWorld = lying_world(request.getfixturevalue(f"{server}_s3"))
+    lie = lagging_listing(lag, by_page=by_page, per_request=per_request)
+    made.liar.lie, made.liar.chosen = lie, frozenset(sorted(made.world.contents)[::3])
+    report = made.world.run(canary_prefix="", max_attempts=2, settle_time=0)
+    made.liar.lie = None
+    assert made.liar.told["LIST"] and made.liar.rewritten
+    assert made.judge(report) == ROWS
+    assert not [key for key in made.keys("source") if is_canary(key)]
 
 
 _OF_AZURE = [

@@ -6,10 +6,13 @@ import gzip
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from urllib.parse import parse_qs, urlsplit
+from xml.sax.saxutils import escape
 
 from tests.support.lying_proxy import ENTRY, Answer, Liar, Request, entry_key, md5
+from tests.support.servers import S3Server
 
-__all__ = ("LIES", "Lie")
+__all__ = ("LIES", "Lie", "lagging_listing", "s3_entries")
 
 Tell = Callable[[Liar, Request], Answer]
 
@@ -330,6 +333,59 @@ def list_of_sources_omits_some(liar: Liar, request: Request) -> Answer:
 @lie("source", "LIST", rewrites=True)
 def list_of_sources_repeats_some(liar: Liar, request: Request) -> Answer:
     return _edit_entries(liar, request, lambda entry: entry + entry)
+
+
+def lagging_listing(lag: float, *, by_page: bool, per_request: int = 1000) -> Lie:
+    """Return the lie of a source whose listings are old. A second passes with each LIST.
+
+    Args:
+        lag: seconds. The whole bucket is listed as it was so long ago; or a cache keeps each answer for so long.
+        by_page: whether it is such a cache.
+        per_request: objects in one answer.
+    """
+    history: list[list[tuple[str, str]]] = []
+
+    def list_bucket_of_earlier(liar: Liar, request: Request) -> Answer:
+        with liar.lock:
+            history.append(liar.entries())
+            then = history[max(0, len(history) - 1 - int(lag))]
+            return _page_of(then, request, per_request)
+
+    def list_page_of_earlier(liar: Liar, request: Request) -> Answer:
+        with liar.lock:
+            history.append([])
+            kept, answer = cached.get(request.target, (-lag, None))
+            if answer is None or len(history) - kept >= lag:
+                answer = _page_of(liar.entries(), request, per_request)
+                cached[request.target] = (len(history), answer)
+            return answer
+
+    cached: dict[str, tuple[float, Answer | None]] = {}
+    tell = list_page_of_earlier if by_page else list_bucket_of_earlier
+    return Lie(name="lagging_listing", side="source", calls=frozenset({"LIST"}), tell=tell, rewrites=True)
+
+
+def s3_entries(server: S3Server, bucket: str) -> list[tuple[str, str]]:
+    """Return the keys of a bucket in order, each with its entry in a ListObjectsV2."""
+    entry = "<Contents><Key>{}</Key><LastModified>{:%Y-%m-%dT%H:%M:%S.000Z}</LastModified><ETag>{}</ETag><Size>{}</Size></Contents>"
+    return [
+        (each["Key"], entry.format(escape(each["Key"]), each["LastModified"], escape(each["ETag"]), each["Size"]))
+        for each in server.client.list_objects_v2(Bucket=bucket).get("Contents", [])
+    ]
+
+
+def _page_of(entries: list[tuple[str, str]], request: Request, most: int) -> Answer:
+    """Answer a ListObjectsV2 with some objects: keys, and what is said of them."""
+    query = {name: values[0] for name, values in parse_qs(urlsplit(request.target).query).items()}
+    after = query.get("continuation-token") or query.get("start-after", "")
+    listed = [(key, entry) for key, entry in entries if key > after and key.startswith(query.get("prefix", ""))]
+    page = listed[:most]
+    more = f"<IsTruncated>{'true' if len(listed) > most else 'false'}</IsTruncated>"
+    if len(listed) > most:
+        more += f"<NextContinuationToken>{escape(page[-1][0])}</NextContinuationToken>"
+    shown = "".join(entry for _, entry in page)
+    text = f"<?xml version='1.0'?><ListBucketResult><Name>b</Name>{more}{shown}</ListBucketResult>"
+    return Answer(status=200, headers={"content-type": "application/xml"}).having(text.encode())
 
 
 # -- COPY by the service

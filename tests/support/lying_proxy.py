@@ -88,6 +88,8 @@ class Liar:
     remove: Callable[[str], None] = lambda _: None
     #: Keeps other bytes at the destination.
     put: Callable[[str, bytes], None] = lambda *_: None
+    #: The keys of the source in order, each with its entry in a ListObjectsV2, as the store has them now.
+    entries: Callable[[], list[tuple[str, str]]] = list
     lie: Lie | None = None
     #: The keys about which it lies.
     chosen: frozenset[str] = frozenset()

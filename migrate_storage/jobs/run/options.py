@@ -83,6 +83,9 @@ class RunOptions(CensusOptions):
     opaque_etags: tuple[str, ...] = ()
     #: Backend keys whose listings show each write that was acknowledged before, so that one replaces many HEADs.
     consistent_listings: tuple[str, ...] = ()
+    #: A prefix of filenames of ``source``, behind which canary objects may be written there: a page of a listing that shows
+    #: one is fresh, and replaces HEADs. An empty one allows them behind each file; ``None`` forbids them.
+    canary_prefix: str | None = None
     #: URL of another database for the journal; ``None`` keeps it in the application's own.
     journal: str | None = None
     #: Database schema of the journal's tables.

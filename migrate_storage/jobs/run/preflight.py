@@ -22,7 +22,7 @@ from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, parse_slots
 from migrate_storage.database.rights import check_rows
 from migrate_storage.database.row_identity import check_row_identity
-from migrate_storage.engine.listing_evidence import ListingEvidence, SideListings, lists_freshly
+from migrate_storage.engine.listing_evidence import ListingEvidence, SideListings, may_replace_heads
 from migrate_storage.engine.place_proof import (
     PlaceProof,
     are_local,
@@ -112,6 +112,7 @@ def examine(
         find_backend(application.backends, options.source), pace=pace,
         opaque_etags=options.source in options.opaque_etags,
         consistent_listings=options.source in options.consistent_listings,
+        canary_prefix=options.canary_prefix,
     )  # fmt: skip
     if options.destination is None:
         refuse_own_class(source)
@@ -180,7 +181,7 @@ def _examine_stores(
     open_filesystem(source, filenames)
     with SideBySide(3, in_turn=are_local(source, destination)) as beside:
         translation = beside.start(lambda: compare_ways(source, filenames, retry))
-        listed = filenames if writes and lists_freshly(source) else ()
+        listed = filenames if writes and may_replace_heads(source) else ()
         listing = beside.start(lambda: ListingEvidence.probe(source, retry, listed))
 
         def prove_destination() -> _Stores:
@@ -193,6 +194,7 @@ def _examine_stores(
                 return _Stores(route=route, capabilities=Capabilities())
             capabilities, notes = try_destination(destination, retry)
             sights = SideListings(listing(), ListingEvidence(destination, retry, trusted=capabilities.listing))
+            notes += _note_canaries(source, sights.source)
             return _Stores(route=route, capabilities=capabilities, sights=sights, notes=tuple(notes))
 
         destined = beside.start(prove_destination)
@@ -321,6 +323,22 @@ def _note_user_word(source: ResolvedBackend) -> list[Note]:
         Note(severity=Severity.INFO, code=code, subject=source.key, message=f"as an option says of {source.key}, {what}")
         for given, code, what in said if given
     ]  # fmt: skip
+
+
+def _note_canaries(source: ResolvedBackend, listings: ListingEvidence) -> list[Note]:
+    """Say whether canaries prove listings of the source."""
+    if listings.canaries is None:
+        return []
+    prefix, why = source.canary_prefix, listings.canaries.refusal
+    if not listings.trusted:
+        why = why or "one page of a listing does not show an object and the canary behind it"
+    note = partial(Note, code="evidence.canary", subject=source.key)
+    if why:
+        message = f"no listing of {source.key} replaces HEADs: a canary was tried, and {why}"
+        return [note(severity=Severity.WARNING, message=message, todo="nothing: each source gets HEADs")]
+    where = f"behind files whose name begins with {prefix!r}" if prefix else "behind any file"
+    message = f"as an option says, canaries are written to {source.key} and deleted, {where}; a page of a listing that shows one replaces HEADs"
+    return [note(severity=Severity.INFO, message=message)]
 
 
 def _note_triggers(rows: Sequence[FileColumn], database: Database) -> list[Note]:

@@ -16,7 +16,7 @@ from migrate_storage.core.proofs import JOURNAL
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, Row, parse_slots
 from migrate_storage.engine.in_flight import PendingRow, Pointing
-from migrate_storage.engine.listing_evidence import ListingEvidence, lists_freshly
+from migrate_storage.engine.listing_evidence import ListingEvidence, lists_freshly, may_replace_heads
 from migrate_storage.engine.probe import check_present, check_source
 from migrate_storage.engine.repoint_batches import BatchRepointer
 from migrate_storage.engine.verify import Verified, consistent_with, proven_unchanged
@@ -84,7 +84,7 @@ class CopyRecheck:
         self._copies = sights.destination if sights is not None and lists_copies else None
         #: Known once there is an object to probe the listings of the source with.
         self._sources: ListingEvidence | None = None
-        self._lists_sources = lists_freshly(self._plan.source)
+        self._lists_sources = may_replace_heads(self._plan.source)
         self._window = LISTING_WINDOW_ROWS if lists_copies or self._lists_sources else window
         self._seen: set[str] = set()
         #: ``objects`` that were looked at, those that were ``copied_again``, and ``rows_repaired``.
