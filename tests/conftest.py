@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import sys
 
+from tests.support.client_start import share_botocore_data
+
 # gcsfs would try gRPC for a minute before each call; it reads this when it is imported.
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 
 # Tests start many Python processes: no process compiles again what another one has compiled.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+share_botocore_data()
 
 pytest_plugins = [
     "tests.support.evidence",

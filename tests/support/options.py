@@ -7,6 +7,8 @@ import os
 import pytest
 from hypothesis import settings
 
+from tests.support.client_start import leave_out_authorities
+
 settings.register_profile("few", max_examples=30, deadline=None, database=None)
 settings.register_profile("many", max_examples=2000, deadline=None, database=None)
 
@@ -17,8 +19,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Load ``HYPOTHESIS_PROFILE``: without it, few examples, and many in a soak."""
+    """Load ``HYPOTHESIS_PROFILE``: without it, few examples, and many in a soak. Load no authorities for servers on loopback."""
     settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("many" if _soaks(config) else "few"))
+    if not config.getoption("--store"):
+        leave_out_authorities()
 
 
 def _soaks(config: pytest.Config) -> bool:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
-from typing import Any
 
-import botocore.loaders
 import botocore.session
 
-_loader: Any = botocore.loaders.JSONFileLoader
-_loader.load_file = functools.cache(_loader.load_file)
+from tests.support.client_start import share_botocore_data
+
+share_botocore_data()
 for _late in ("aiobotocore.httpsession", "s3fs", "psycopg", "pymysql", "migrate_storage.cli.commands.run"):
     importlib.import_module(_late)
 # Imports the rest of what is imported late, and reads the files. It opens no connection and starts no thread: a fork is safe.
