@@ -17,6 +17,7 @@ from migrate_storage.cli.shared_options import (
     LimitOptions,
     PaceOptions,
     PatternOptions,
+    PreserveOptions,
     RouteOptions,
     lease_ttl_option,
     max_attempts_option,
@@ -51,6 +52,7 @@ class RunRequest:
         help="A key that the destination cannot address, such as a//b: list it, or percent-encode what cannot be "
         "said.",
     )  # fmt: skip
+    preservation: PreserveOptions = group(PreserveOptions)
     copy_only: bool = option(is_flag=True, help="Copy and verify; leave the rows for a later run.")
     keep_rows: bool = option(is_flag=True, help="Mirror: copy everything, never re-point a row.")
     pace: PaceOptions = group(PaceOptions)

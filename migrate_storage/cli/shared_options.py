@@ -32,6 +32,7 @@ __all__ = (
     "Output",
     "PaceOptions",
     "PatternOptions",
+    "PreserveOptions",
     "RouteOptions",
     "dry_run_option",
     "file_option",
@@ -131,6 +132,20 @@ class LimitOptions:
     max_duration: float | None = option(
         metavar="TIME", type=SECONDS,
         help="Begin no further object after this time, and stop with exit code 4: 2h, 1h30m.",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreserveOptions:
+    """Storage class and tags of copies."""
+
+    storage_class: str | None = option(
+        metavar="NAME",
+        help="Storage class or access tier of each copy: STANDARD_IA, NEARLINE, Cool.  [default: the bucket's]",
+    )
+    preserve: tuple[str, ...] = option(
+        metavar="WORDS", type=Names(), default=(),
+        help="What a copy takes over besides headers and user metadata: storage-class, tags, or both with a comma.",
     )  # fmt: skip
 
 

@@ -114,6 +114,10 @@ class Attributes:
     cache_control: str | None = None
     #: User metadata, lower-case keys.
     metadata: Mapping[str, str] = field(default_factory=dict)
+    #: Written only, and no part of a comparison: the storage class, and tags. See :mod:`migrate_storage.engine.preserve`.
+    storage_class: str | None = field(default=None, compare=False)
+    #: Encoded as in a URL's query: ``name=value&name=value``.
+    tags: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from migrate_storage.core.errors import KeyRefusedError, StoppedError
-from migrate_storage.core.model import Capabilities, ObjectMeta, OutcomeKind
+from migrate_storage.core.model import Attributes, Capabilities, ObjectMeta, OutcomeKind
 from migrate_storage.core.proofs import DRY_RUN, JOURNAL, SAME_OBJECT
 from migrate_storage.engine.conditions import WriteConditions
 from migrate_storage.engine.existing_objects import ExistingObjects, OtherHeadersError
@@ -47,6 +47,7 @@ from migrate_storage.stores.server_side_copy import ServerSideCopier
 
 __all__ = ("ObjectCopier",)
 
+_NOTHING_PRESERVED = Attributes()
 _KIND_OF_PROBLEM: dict[type[ObjectCheckError], OutcomeKind] = {
     DiffersError: OutcomeKind.MISMATCH,
     NotKeptError: OutcomeKind.MISMATCH,
@@ -318,6 +319,7 @@ class ObjectCopier:
             content_type = self._retry.call(copy.destination.open).attributes.content_type
         policy = CopyPolicy(
             content_type=content_type,
+            preserved=self._read_preserved(copy),
             create=create,
             head_copy=not list_copy,
             digests=self._digests,
@@ -347,6 +349,14 @@ class ObjectCopier:
             source_pending=source_pending, destination_pending=destination_pending,
             reason=reason if verified.not_preserved else "",
         )  # fmt: skip
+
+    def _read_preserved(self, copy: _Copy) -> Attributes:
+        """Return the storage class and the tags that the copy gets."""
+        if not (asked := self.plan.preservation).is_asked:
+            return _NOTHING_PRESERVED
+        places, source = copy.task.item.places, self.plan.source
+        place = places[0] if places else source.place(copy.task.item.source.path)
+        return asked.read(source, copy.source, place, self._retry)
 
     def _put_verified(self, copy: _Copy, policy: CopyPolicy) -> Verified:
         """Copy; an earlier copy is replaced only while a HEAD right before the PUT shows it."""

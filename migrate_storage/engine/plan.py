@@ -10,6 +10,7 @@ from migrate_storage.backend.locators import reason_to_refuse, refused_by_succes
 from migrate_storage.core.filters import Filters
 from migrate_storage.core.model import Location, Place, Slot, Strategy
 from migrate_storage.engine.place_proof import PlaceProof
+from migrate_storage.engine.preserve import Preservation
 from migrate_storage.journal import ObjectRecord, object_id
 from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.resolved_backend import ResolvedBackend
@@ -67,6 +68,8 @@ class MigrationPlan:
     encode: bool = False
     #: What copies within the service, by the source's bucket; each was probed.
     copiers: Mapping[str, ServerSideCopier] = field(default_factory=dict)
+    #: What copies get beside bytes, headers and user metadata.
+    preservation: Preservation = field(default_factory=Preservation)
     #: Whether no written object proved that both sides are one place: each object is then compared as a whole.
     by_objects: bool = False
 
@@ -183,7 +186,7 @@ class MigrationPlan:
         Args:
             place: of the source object.
         """
-        by_service = place.root in self.copiers and unaddressable(place.key) is None
+        by_service = place.root in self.copiers and unaddressable(place.key) is None and not self.preservation.is_asked
         return Action.COPY if by_service else Action.TRANSFER
 
 

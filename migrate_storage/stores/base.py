@@ -30,7 +30,7 @@ def is_content_tag(e_tag: str | None) -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DigestHeaders:
-    """What a HEAD tells of an object's digest, besides what every HEAD tells."""
+    """What a signed HEAD tells of an object's digest and storage class, besides what every HEAD tells."""
 
     #: The ETag of the same answer.
     e_tag: str | None = None
@@ -38,6 +38,10 @@ class DigestHeaders:
     md5: str | None = None
     #: Whether it names KMS or a customer's key, with which an ETag is no digest of the bytes.
     encrypted: bool = False
+    #: The storage class or the access tier, where it is not the default one.
+    storage_class: str | None = None
+    #: How many tags the object has; 0 also where the service tells none.
+    tag_count: int = 0
 
 
 class Opened(Protocol):

@@ -12,7 +12,7 @@ import base64
 import urllib.request
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import obstore
 from obstore.store import AzureStore, GCSStore, S3Store
@@ -45,15 +45,29 @@ def read_digest_headers(store: Any, path: str) -> DigestHeaders:
         return DigestHeaders()
     try:
         # What Azure lets read by GET it lets read by HEAD; of HEAD obstore signs no right at all.
-        url = obstore.sign(store, "GET" if isinstance(store, AzureStore) else "HEAD", path, _SIGNATURE_LIFETIME)
-        request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - the store's own endpoint
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310
-            headers = {name.lower(): value for name, value in answer.headers.items()}
+        headers = _request_signed(store, path, "GET" if isinstance(store, AzureStore) else "HEAD", "HEAD")
     except Exception:  # noqa: BLE001 - it is not seen then
         return DigestHeaders()
     return DigestHeaders(
-        e_tag=plain_e_tag(headers.get("etag")), md5=_find_md5(store, headers), encrypted=_names_encryption(headers)
-    )
+        e_tag=plain_e_tag(headers.get("etag")), md5=_find_md5(store, headers), encrypted=_names_encryption(headers),
+        storage_class=_find_storage_class(headers), tag_count=int(headers.get("x-amz-tagging-count") or 0),
+    )  # fmt: skip
+
+
+def _request_signed(store: Any, path: str, signed: Literal["GET", "HEAD"], method: str) -> dict[str, str]:
+    """Send a request that obstore signs; return the headers of the answer."""
+    url = obstore.sign(store, signed, path, _SIGNATURE_LIFETIME)
+    request = urllib.request.Request(url, method=method)  # noqa: S310 - the store's own endpoint
+    with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310
+        return {name.lower(): value for name, value in answer.headers.items()}
+
+
+def _find_storage_class(headers: Mapping[str, str]) -> str | None:
+    # A blob without a tier of its own has that of its account.
+    if headers.get("x-ms-access-tier-inferred", "").lower() == "true":
+        return None
+    named = ("x-amz-storage-class", "x-goog-storage-class", "x-ms-access-tier")
+    return next((headers[name] for name in named if headers.get(name)), None)
 
 
 def read_s3fs_digest_headers(filesystem: Any, path: str) -> DigestHeaders:
@@ -66,7 +80,20 @@ def read_s3fs_digest_headers(filesystem: Any, path: str) -> DigestHeaders:
     except Exception:  # noqa: BLE001 - see above
         return DigestHeaders()
     headers = {str(name).lower(): str(value) for name, value in answer.items()}
-    return DigestHeaders(e_tag=plain_e_tag(headers.get("etag")), encrypted=_names_encryption(headers))
+    return DigestHeaders(
+        e_tag=plain_e_tag(headers.get("etag")), encrypted=_names_encryption(headers),
+        storage_class=_find_storage_class(headers), tag_count=int(headers.get("x-amz-tagging-count") or 0),
+    )  # fmt: skip
+
+
+def read_s3fs_tags(filesystem: Any, bucket: str, key: str) -> dict[str, str]:
+    """Return the tags of an object, through a filesystem of s3fs.
+
+    Raises:
+        Exception: what s3fs raises.
+    """
+    answer = filesystem.call_s3("get_object_tagging", Bucket=bucket, Key=key)
+    return {str(tag["Key"]): str(tag["Value"]) for tag in answer["TagSet"]}
 
 
 def _find_md5(store: Any, headers: Mapping[str, str]) -> str | None:

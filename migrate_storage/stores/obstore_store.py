@@ -12,6 +12,7 @@ from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
 from obstore.exceptions import PreconditionError
 from obstore.store import LocalStore, MemoryStore
@@ -76,6 +77,8 @@ def to_attributes(found: Mapping[Any, str]) -> Attributes:
 def from_attributes(attributes: Attributes) -> dict[str, str]:
     """Return attributes as obstore takes them."""
     headers = {header: value for field, header in HEADERS.items() if (value := getattr(attributes, field))}
+    if attributes.storage_class:
+        headers["Storage-Class"] = attributes.storage_class
     return {**attributes.metadata, **headers}
 
 
@@ -215,6 +218,8 @@ class ObstoreStore:
             arguments["mode"] = {"e_tag": f'"{replaces.e_tag}"', **version}
         if self._keeps_attributes:
             arguments["attributes"] = from_attributes(attributes) or None
+            if attributes.tags:
+                arguments["tags"] = dict(parse_qsl(attributes.tags, keep_blank_values=True))
         if part_size is not None and create and self._exists(path):
             # No service can complete a multipart upload on the condition that there is no object.
             raise FileExistsError(f"something stands at {path} already")

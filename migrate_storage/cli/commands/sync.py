@@ -16,6 +16,7 @@ from migrate_storage.cli.shared_options import (
     JobOutput,
     LimitOptions,
     PaceOptions,
+    PreserveOptions,
     dry_run_option,
     lease_ttl_option,
     max_attempts_option,
@@ -53,6 +54,7 @@ class _SyncRequest:
         metavar="STORE",
         help="Copy to this store, below the id of the sync, what is replaced or deleted at TO; like TO it is a key, a folder or a URL.",
     )  # fmt: skip
+    preservation: PreserveOptions = group(PreserveOptions)
     watch: float | None = option(
         metavar="INTERVAL", type=SECONDS,
         help="Look again and again, with this pause, and say how far TO was behind; ends with Ctrl-C or --max-duration.",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.text import MiB
+from migrate_storage.engine.preserve import Preservation, check_preservation
 from migrate_storage.jobs.census_options import CensusOptions
 
 __all__ = ("INVALID_KEYS", "MANIFEST_FORMATS", "RunOptions")
@@ -57,6 +58,10 @@ class RunOptions(CensusOptions):
     max_replica_lag: float | None = None
     #: URLs of replicas to ask how far they lag; empty asks the primary, where it knows.
     replicas: tuple[str, ...] = ()
+    #: The storage class of each copy; ``None`` leaves it to the destination's default.
+    storage_class: str | None = None
+    #: What a copy takes over from its source beside headers and user metadata: ``storage-class``, ``tags``.
+    preserve: tuple[str, ...] = ()
     #: Copy and verify, leave the rows for a later run.
     copy_only: bool = False
     #: Take over: rows are never rewritten.
@@ -117,12 +122,22 @@ class RunOptions(CensusOptions):
             raise ConfigurationError("--replicas says whom to ask; --max-replica-lag SECONDS says what is too much")
         if self.invalid_keys not in INVALID_KEYS:
             raise ConfigurationError(f"--invalid-keys must be {' or '.join(INVALID_KEYS)}, not {self.invalid_keys!r}")
+        check_preservation(self.preservation)
+        if self.destination is None and self.preservation.is_asked:
+            raise ConfigurationError(
+                "--storage-class and --preserve are about copies, and an in-place run makes none: say --to KEY"
+            )
         self._check_recheck()
         self._check_manifest()
         if self.copy_only and self.keep_rows:
             raise ConfigurationError(
                 "--copy-only and --keep-rows exclude each other: the first leaves rows for a later run, the second for good"
             )
+
+    @property
+    def preservation(self) -> Preservation:
+        """What copies get beside bytes, headers and user metadata."""
+        return Preservation(storage_class=self.storage_class, preserve=self.preserve)
 
     def _check_recheck(self) -> None:
         """Refuse what leaves rows with a wrong size: a copy that is made anew must be told to every row that names it."""

@@ -33,6 +33,7 @@ from migrate_storage.engine.place_proof import (
     prove_translation,
 )
 from migrate_storage.engine.plan import MigrationPlan, choose_strategy
+from migrate_storage.engine.preserve import note_not_preserved, probe_preservation
 from migrate_storage.engine.probe import check_absent, check_present, check_source, open_filesystem, try_destination
 from migrate_storage.engine.rekey.prefix_rule import find_prefix_rule
 from migrate_storage.engine.server_side_copy import probe_server_side_copy
@@ -147,7 +148,7 @@ def examine(
     stores = _examine_stores(source, destination, samples, filenames, options, filters, retry)
     return RunPreflight(
         route=stores.route, rows=rows, capabilities=stores.capabilities, sights=stores.sights,
-        rule=stores.rule, notes=(*notes, *stores.notes), not_preserved=_note_not_preserved(source),
+        rule=stores.rule, notes=(*notes, *stores.notes), not_preserved=note_not_preserved(source, options.preservation),
     )  # fmt: skip
 
 
@@ -187,14 +188,17 @@ def _examine_stores(
         def prove_destination() -> _Stores:
             proof = prove_by_probe(source, destination, filenames, retry, probe=writes)
             route = choose_strategy(source, destination, swap=None, keep_rows=options.keep_rows, proof=proof)
-            route = replace(route, filters=filters, encode=options.invalid_keys == "encode")
+            route = replace(
+                route, filters=filters, encode=options.invalid_keys == "encode", preservation=options.preservation
+            )
+            preserved = probe_preservation(options.preservation, source, destination, retry, writes=writes)
             check_manifest(route, options)
             if not writes or (route.by_objects and route.strategy is Strategy.REKEY):
                 check_absent(destination, retry)
-                return _Stores(route=route, capabilities=Capabilities())
+                return _Stores(route=route, capabilities=Capabilities(), notes=preserved)
             capabilities, notes = try_destination(destination, retry)
             sights = SideListings(listing(), ListingEvidence(destination, retry, trusted=capabilities.listing))
-            notes += _note_canaries(source, sights.source)
+            notes += [*_note_canaries(source, sights.source), *preserved]
             return _Stores(route=route, capabilities=capabilities, sights=sights, notes=tuple(notes))
 
         destined = beside.start(prove_destination)
@@ -206,7 +210,7 @@ def _examine_stores(
     # A disk is walked: its listing needs no probe.
     walked = capabilities.listing or destination.root.service == "file"
     rule = find_prefix_rule(route, filenames) if walked else None
-    if route.shared:
+    if route.shared and not options.preservation.is_asked:
         moving = [
             each for each in samples if route.strategy is not Strategy.REKEY or each.root != destination.root.root
         ]
@@ -360,18 +364,3 @@ def _note_triggers(rows: Sequence[FileColumn], database: Database) -> list[Note]
 
 _DOCUMENT = re.compile(r"\s*([\[{\"]|null\s*$)")
 """The beginning of JSON that may hold a file one day."""
-_NOT_PRESERVED = {
-    "s3": "object tags, ACLs, storage class, retention and legal holds, encryption settings, older versions and Last-Modified",
-    "gcs": "ACLs, storage class, holds, encryption keys, older generations and update time",
-    "azure": "blob tags, access tier, immutability, snapshots, older versions and Last-Modified",
-    "file": "owner, mode and modification time",
-    "own": "anything but bytes; the content type is that of the row",
-}
-
-
-def _note_not_preserved(source: ResolvedBackend) -> tuple[Note, ...]:
-    service = source.root.service
-    what = _NOT_PRESERVED.get(service, "anything but bytes, content type, the usual headers and user metadata")
-    todo = "set what you need of it on the destination; the source keeps it until it is purged"
-    code, message = f"not-carried.{service}", f"a copy does not carry {what}"
-    return (Note(severity=Severity.INFO, code=code, subject=source.key, message=message, todo=todo),)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -111,7 +111,7 @@ class SyncJob(Job[_Facts]):
             retry, dry_run = self.context.retry, options.dry_run
             facts = partial(
                 _Facts, database=database, backup=self._examine_backup(),
-                preflight=between(self._source, self._destination, retry, dry_run=dry_run),
+                preflight=between(self._source, self._destination, retry, options.preservation, dry_run=dry_run),
             )  # fmt: skip
             self._refuse_unknown_rows(database)
             if options.dry_run and self.part is None:
@@ -174,6 +174,10 @@ class SyncJob(Job[_Facts]):
             reason=f"compared by {by}{', extra ones deleted' if self._options.delete else ''}",
             dry_run=self._options.dry_run, resumed=facts.resumed, notes=facts.preflight.notes,
         )  # fmt: skip
+
+    def complete(self, facts: _Facts, report: Report) -> Report:
+        """Add what copies do not take over from the source."""
+        return replace(report, not_preserved=facts.preflight.not_preserved)
 
     def work(self, facts: _Facts) -> str:
         """Make one pass, or with ``watch`` pass after pass."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.filters import Filters, ObjectBounds
 from migrate_storage.core.text import MiB
+from migrate_storage.engine.preserve import Preservation, check_preservation
 from migrate_storage.jobs.census_options import CensusOptions
 
 __all__ = ("SyncOptions",)
@@ -43,6 +44,9 @@ class SyncOptions(CensusOptions):
     max_duration: float | None = None
     max_attempts: int = 5
     max_memory: int = 64 * MiB
+    #: See :class:`migrate_storage.jobs.run.options.RunOptions`.
+    storage_class: str | None = None
+    preserve: tuple[str, ...] = ()
     #: Keys, folders or URLs of stores whose ETags are no digests, see :class:`migrate_storage.jobs.run.options.RunOptions`.
     opaque_etags: tuple[str, ...] = ()
     dry_run: bool = False
@@ -72,6 +76,12 @@ class SyncOptions(CensusOptions):
         if self.watch is not None and self.dry_run:
             raise ConfigurationError("--watch repeats what --dry-run only rehearses: give one of them")
         self.most_deleted(0)
+        check_preservation(self.preservation)
+
+    @property
+    def preservation(self) -> Preservation:
+        """What copies get beside bytes, headers and user metadata."""
+        return Preservation(storage_class=self.storage_class, preserve=self.preserve)
 
     def most_deleted(self, held: int) -> int:
         """Return how many objects may be deleted where the destination has so many."""

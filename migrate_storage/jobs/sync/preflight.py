@@ -12,6 +12,7 @@ from migrate_storage.core.model import Capabilities, Note, Place, Strategy
 from migrate_storage.engine.compare import nested
 from migrate_storage.engine.place_proof import prove_places
 from migrate_storage.engine.plan import MigrationPlan
+from migrate_storage.engine.preserve import Preservation, note_not_preserved, probe_preservation
 from migrate_storage.engine.probe import check_absent, check_source, try_destination
 from migrate_storage.engine.server_side_copy import probe_server_side_copy
 from migrate_storage.stores.listing import Listing
@@ -37,10 +38,26 @@ class SyncPreflight:
     capabilities: Capabilities
     #: What a person should know.
     notes: tuple[Note, ...]
+    #: What copies do not take over from the source.
+    not_preserved: tuple[Note, ...]
 
 
-def between(source: ResolvedBackend, destination: ResolvedBackend, retry: Retry, *, dry_run: bool) -> SyncPreflight:
+def between(
+    source: ResolvedBackend,
+    destination: ResolvedBackend,
+    retry: Retry,
+    preservation: Preservation = Preservation(),  # noqa: B008 - it is frozen
+    *,
+    dry_run: bool,
+) -> SyncPreflight:
     """Check both sides.
+
+    Args:
+        source: the side that is copied.
+        destination: where the copies go.
+        retry: repeats failed requests.
+        preservation: what copies get beside bytes, headers and user metadata.
+        dry_run: write no probe object.
 
     Raises:
         ConfigurationError: the destination is the source, inside of it or around it, or cannot be written whole.
@@ -57,14 +74,15 @@ def between(source: ResolvedBackend, destination: ResolvedBackend, retry: Retry,
     check_source(source, [source.root], retry)
     shared = refuse_nested(source, destination, retry, dry_run=dry_run)
     capabilities, notes, copiers = Capabilities(), list[Note](), dict[str, ServerSideCopier]()
+    preserved = probe_preservation(preservation, source, destination, retry, writes=not dry_run)
     if dry_run:
         check_absent(destination, retry)
     else:
         capabilities, notes = try_destination(destination, retry)
-        copiers, found = probe_server_side_copy(
-            source, destination, _samples(source, destination, retry), capabilities, retry
-        )
-        notes += found
+        if not preservation.is_asked:
+            samples = _samples(source, destination, retry)
+            copiers, found = probe_server_side_copy(source, destination, samples, capabilities, retry)
+            notes += found
     route = MigrationPlan(
         source=source,
         destination=destination,
@@ -72,8 +90,12 @@ def between(source: ResolvedBackend, destination: ResolvedBackend, retry: Retry,
         reason="a sync",
         shared=shared,
         copiers=copiers,
+        preservation=preservation,
     )
-    return SyncPreflight(route=route, capabilities=capabilities, notes=tuple(notes))
+    return SyncPreflight(
+        route=route, capabilities=capabilities, notes=(*notes, *preserved),
+        not_preserved=note_not_preserved(source, preservation),
+    )  # fmt: skip
 
 
 def refuse_nested(source: ResolvedBackend, destination: ResolvedBackend, retry: Retry, *, dry_run: bool) -> bool:
