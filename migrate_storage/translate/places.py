@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from migrate_storage.core.model import Place
-from migrate_storage.translate.protocols.s3_address import PARTITIONS
+from migrate_storage.translate.protocols.s3_address import PARTITIONS, partition_name
 
 __all__ = (
     "GLOBAL_MEMORY", "Split", "join_folder", "join_prefix", "normalise_endpoint", "resolve_links", "root_and_prefix",
@@ -220,7 +220,7 @@ def s3_endpoint(endpoint: str | None, *, region: str | None = None, bucket: str 
     """
     # Bucket names are unique within a partition of AWS, so region and style of the endpoint do not matter.
     if not endpoint:
-        return next(name for start, _, name in PARTITIONS if (region or "").startswith(start))
+        return partition_name(region or "")
     normal = normalise_endpoint(endpoint)
     scheme, _, rest = normal.partition("://")
     if virtual and bucket and rest.startswith(f"{bucket}."):

@@ -109,6 +109,8 @@ def _complete_address(config: StoreConfig, options: dict[str, str], ambient: Map
 
 def _place_bucket(endpoint: str, bucket: str) -> tuple[str, bool]:
     """Return an endpoint as obstore takes it for a virtual host, and whether it is one."""
+    if bucket.startswith("arn:"):
+        return endpoint, True  # which is the access point's own
     parts = urlsplit(endpoint)
     if parts.netloc.startswith(f"{bucket}."):
         if fits_host(bucket, parts.scheme):

@@ -12,6 +12,9 @@ from migrate_storage.translate.codemod.parse_call import BACKEND
 __all__ = ("Finder", "literals")
 
 
+_CLASS = BACKEND.rpartition(".")[2]
+
+
 class Finder(cst.CSTVisitor):
     """Finds the calls, and every other use of the class."""
 
@@ -22,6 +25,8 @@ class Finder(cst.CSTVisitor):
         self.calls: list[cst.Call] = []
         self.others: list[tuple[int, str]] = []
         self.bound: set[str] = set()
+        #: Lines that import the class, with the name that it gets.
+        self.imports: list[tuple[int, str]] = []
         self.parents: dict[cst.CSTNode, cst.CSTNode] = {}
 
     def on_visit(self, node: cst.CSTNode) -> bool:
@@ -49,12 +54,25 @@ class Finder(cst.CSTVisitor):
             self.bound |= {
                 f"{module}.{alias.evaluated_name}" for alias in node.names if alias.evaluated_name == "ObstoreBackend"
             }
+            self.imports += [
+                (self.line(node), alias.evaluated_alias or alias.evaluated_name)
+                for alias in node.names
+                if f"{module}.{alias.evaluated_name}" == BACKEND
+            ]
         return False
 
     def visit_Call(self, node: cst.Call) -> None:
-        """Record a call of the class."""
-        if BACKEND in self.qualified(node.func):
+        """Record a call of the class, and one of a class of its name that is imported from somewhere else."""
+        names = self.qualified(node.func)
+        if BACKEND in names:
             self.calls.append(node)
+            return
+        last = node.func.attr if isinstance(node.func, cst.Attribute) else node.func
+        owners = {name.rpartition(".")[0] for name in names if name.endswith(f".{_CLASS}")}
+        unknown = not names and isinstance(last, cst.Name) and last.value == _CLASS
+        if unknown or any(owner.partition(".")[0] != "migrate_storage" for owner in owners):
+            where = f"from {min(owners)}" if owners else "by a name that is not followed"
+            self.others.append((self.line(node), f"FSSpecBackend is imported {where}, and may be another class"))
 
     def visit_Name(self, node: cst.Name) -> None:
         """Record any other use of the class."""

@@ -103,6 +103,11 @@ def _convert_module(source: str, wrapper: MetadataWrapper, finder: Finder, how: 
         return Converted(source)
     plans: list[_Plan] = []
     left = [Left(line, reason) for line, reason in finder.others]
+    left += [
+        Left(line, f"other files import {name} from here, and may call it")
+        for line, name in finder.imports
+        if name in how.kept and not how.only
+    ]
     secrets: set[str] = set()
     for call in finder.calls:
         secrets |= literals(call, finder)

@@ -105,6 +105,8 @@ def _read_account(options: Mapping[str, Any], environment: Mapping[str, str], cr
         name = text(mapping(credential).get("account_name"))
     if not name:
         return Part(notes=(note("azure.account.missing", "account_name"),))
+    if not re.fullmatch(r"[\w.-]+", name):
+        return Part(notes=(note("azure.account.invalid", "account_name"),))
     host = text(options.get("account_host"))
     if "://" in host or "@" in host or "?" in host:
         return Part(notes=(note("azure.host", "account_host"),))
@@ -116,7 +118,7 @@ def _read_account(options: Mapping[str, Any], environment: Mapping[str, str], cr
         notes.append(note("azure.secondary", "location_mode"))
     signer = text(credentials.get("account_name"))
     if "account_key" in credentials and not signer:
-        signer = _find_signer(host)
+        signer = _find_signer(host or f"{name}.blob.core.windows.net")
     result: dict[str, Any] = {"account_name": signer or name}
     if host or secondary or signer not in ("", name):
         asked = host or f"{name}.blob.core.windows.net"
@@ -127,7 +129,7 @@ def _read_account(options: Mapping[str, Any], environment: Mapping[str, str], cr
 
 
 #: What the SDK takes for no part of the account's name in a host.
-_FEATURES = ("-secondary", "-ipv6", "-dualstack")
+_FEATURES = ("-ipv6", "-dualstack")
 
 
 def _find_signer(host: str) -> str:
@@ -136,9 +138,9 @@ def _find_signer(host: str) -> str:
     if netloc.startswith(("localhost", "127.0.0.1")):
         return path.strip("/")
     account, found, _ = netloc.partition(".blob.core.")
-    for feature in _FEATURES:
-        account = account.removesuffix(feature)
-    return account if found else ""
+    account, secondary, _ = account.partition("-secondary")
+    feature = "" if secondary else next((each for each in _FEATURES if account.endswith(each)), "")
+    return account.removesuffix(feature) if found else ""
 
 
 def _find_secondary(host: str) -> str:
@@ -172,6 +174,8 @@ def _read_credentials(options: Mapping[str, Any], environment: Mapping[str, str]
         if not options.get("account_key") and (options.get("sas_token") or options.get("client_id")):
             notes.append(note("azure.environment_wins", "AZURE_STORAGE_ACCOUNT_KEY"))
         return Part(options={"account_key": key}, notes=(*notes, *_note_traps(environment)))
+    if sas and not sas.strip("?"):
+        return Part(notes=(*notes, note("azure.credential.unknown", "sas_token")))
     if sas:
         return Part(
             options={"sas_key": sas.lstrip("?")},
@@ -215,6 +219,9 @@ def _note_traps(environment: Mapping[str, str]) -> list[Note]:
 
 
 def _read_credential_object(credential: Any) -> Part:
+    if credential == "":
+        # adlfs would ask anonymously: the variable that it comes from is not set.
+        return Part(notes=(note("azure.credential.unknown", "credential"),))
     if isinstance(credential, str):
         if _SAS & set(parse_qs(credential.lstrip("?"))):
             return Part(options={"sas_key": credential.lstrip("?")}, notes=(note("credentials.expires", "credential"),))

@@ -81,6 +81,8 @@ def parse_connection_string(text: str, emulator_url: str | None = None) -> dict[
     if not account:
         raise ConfigurationError("Azure connection string: it names no account; add AccountName=… or BlobEndpoint=…")
     options["account_name"] = account
+    if parts.get("AccountKey") == "":
+        raise ConfigurationError("Azure connection string: AccountKey is empty; copy it whole")
     if "AccountKey" in parts:
         options["account_key"] = parts["AccountKey"]
     elif "SharedAccessSignature" in parts:

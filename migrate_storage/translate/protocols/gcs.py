@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from migrate_storage.translate.option_tables import Option, mapping, text, truth
 from migrate_storage.translate.places import normalise_endpoint
 from migrate_storage.translate.protocols.http_client import duration
 
-__all__ = ("OPTIONS", "CredentialFile", "translate")
+__all__ = ("OPTIONS", "CredentialFile", "names_file", "translate")
 
 OPTIONS = (
     Option("token", "service_account", says="in each of its forms; see the notes that begin with `gcs.token`"),
@@ -39,7 +40,7 @@ class CredentialFile:
     """A credential file of a kind that a live object has shown, as ``token``."""
 
     path: str
-    #: The ``type`` in the file: ``service_account``, ``authorized_user``, ``external_account``, …
+    #: The ``type`` in the file: ``service_account``, ``authorized_user``, ``external_account``, …; empty for no file.
     kind: str
 
 
@@ -60,11 +61,11 @@ def _read_endpoint(options: Mapping[str, Any], environment: Mapping[str, str]) -
     notes: list[Note] = []
     given = text(options.get("endpoint_url"))
     emulator = environment.get("STORAGE_EMULATOR_HOST", "")
-    universe = environment.get("GOOGLE_CLOUD_UNIVERSE_DOMAIN", "")
+    universe = environment.get("GOOGLE_CLOUD_UNIVERSE_DOMAIN", "googleapis.com")
     if not given and emulator and emulator != "default":
         given = emulator if emulator.startswith(("http://", "https://")) else f"http://{emulator}"
         notes.append(note("gcs.endpoint.environment", "STORAGE_EMULATOR_HOST"))
-    elif not given and universe and universe != "googleapis.com":
+    elif not given and universe != "googleapis.com":
         given = f"https://storage.{universe}"
         notes.append(note("gcs.endpoint.environment", "GOOGLE_CLOUD_UNIVERSE_DOMAIN"))
     wanted = environment.get("GOOGLE_API_USE_CLIENT_CERTIFICATE", "").lower()
@@ -82,6 +83,8 @@ def _read_endpoint(options: Mapping[str, Any], environment: Mapping[str, str]) -
         return Part(notes=(*notes, note("endpoint.scheme", "endpoint_url")))
     if "@" in given:
         notes.append(note("endpoint.userinfo", "endpoint_url"))
+    if "?" in given or "#" in given:
+        notes.append(note("endpoint.query", "endpoint_url"))
     allow_http = {"allow_http": True} if url.startswith("http:") else {}
     return Part(options={"base_url": url}, client_options=allow_http, notes=tuple(notes))
 
@@ -115,6 +118,10 @@ def _read_token(token: Any, environment: Mapping[str, str]) -> Part:
         return Part(options={"skip_signature": True}, notes=(note("gcs.token.anon", "token"),))
     if token in ("cache", "browser"):
         return Part(notes=(note("gcs.token.interactive", "token"),))
+    if token == "":
+        return Part(notes=(note("gcs.token.empty", "token"),))
+    if isinstance(token, CredentialFile) and not token.kind:
+        return Part(notes=(note("gcs.token.missing", "token"),))
     if isinstance(token, CredentialFile):
         option = _KINDS_OF_FILE.get(token.kind)
         if option is None:
@@ -124,6 +131,8 @@ def _read_token(token: Any, environment: Mapping[str, str]) -> Part:
         return _read_token_mapping(mapping(token))
     if isinstance(token, str):
         return _read_token_text(token)
+    if isinstance(token, os.PathLike):
+        return Part(notes=(note("gcs.token.path", "token"),))
     return Part(credentials=CredentialSource(kind="object", provider=token), notes=(note("gcs.token.object", "token"),))
 
 
@@ -145,10 +154,15 @@ def _read_token_mapping(token: Mapping[str, Any]) -> Part:
     return Part(notes=(note("gcs.token.user", "token"),))
 
 
+def names_file(token: str) -> bool:
+    """Return whether a text is a path rather than an access token."""
+    return token.endswith(".json") or ("/" in token and not token.startswith("ya29."))
+
+
 def _read_token_text(token: str) -> Part:
     if token.lstrip().startswith("{"):
         return Part(notes=(note("gcs.token.json", "token"),))
-    if token.endswith(".json") or ("/" in token and not token.startswith("ya29.")):
+    if names_file(token):
         return Part(options={"service_account": token}, notes=(note("gcs.token.file", "token"),))
     return Part(options={"bearer_token": token}, notes=(note("credentials.expires", "token"),))
 

@@ -15,7 +15,7 @@ from migrate_storage.translate.option_tables import Option, mapping, text, truth
 from migrate_storage.translate.protocols.http_client import duration, retries, shared_client
 from migrate_storage.translate.protocols.s3_address import Resolver
 from migrate_storage.translate.protocols.s3_credentials import credentials
-from migrate_storage.translate.protocols.s3_endpoint import access_point, endpoint
+from migrate_storage.translate.protocols.s3_endpoint import endpoint
 
 __all__ = ("OPTIONS", "translate")
 
@@ -128,11 +128,10 @@ def translate(
 ) -> Translation:
     """Translate the options of an ``S3FileSystem``; ``resolver`` asks botocore for addresses."""
     bucket, inner, place = rooted("s3", prefix, "bucket")
-    address = endpoint(options, "" if bucket.startswith("arn:") else bucket, environment, resolver)
+    address = endpoint(options, bucket, environment, resolver)
     parts = (
         place,
         address,
-        access_point(bucket),
         credentials(options, environment),
         _read_signature(options),
         _read_request_options(options),

@@ -22,6 +22,7 @@ __all__ = (
     "add_bucket",
     "is_host_label",
     "is_ip_address",
+    "partition_name",
     "partition_suffix",
     "vendor_address",
 )
@@ -73,6 +74,11 @@ _SHORTEST_BUCKET, _LONGEST_BUCKET = 3, 63
 def partition_suffix(region: str) -> str:
     """Return the end of the vendor's hosts in a region's partition."""
     return next(suffix for start, suffix, _ in PARTITIONS if region.startswith(start))
+
+
+def partition_name(region: str) -> str:
+    """Return the name of a region's partition; empty for the one of most regions."""
+    return next(name for start, _, name in PARTITIONS if region.startswith(start))
 
 
 def is_host_label(bucket: str, scheme: str = "https") -> bool:

@@ -17,14 +17,15 @@ from migrate_storage.translate.protocols.s3_address import (
     S3Address,
     add_bucket,
     is_host_label,
+    partition_name,
     partition_suffix,
     vendor_address,
 )
 
-__all__ = ("ENDPOINT_VARIABLES", "access_point", "endpoint")
+__all__ = ("ENDPOINT_VARIABLES", "endpoint")
 
 _REGION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
-_ACCESS_POINT = re.compile(r"arn:(aws[a-z\-]*):s3:([a-z0-9\-]+):([0-9]{12}):accesspoint[:/]([^/]+)")
+_ACCESS_POINT = re.compile(r"arn:aws[a-z\-]*:s3:([a-z0-9\-]+):([0-9]{12}):accesspoint[:/]([^/]+)")
 
 #: Variables with an endpoint that botocore or obstore reads.
 ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
@@ -43,6 +44,10 @@ def endpoint(
         resolver: asks botocore for the address; ``None`` where only the options are known.
     """
     notes: list[Note] = []
+    if bucket.startswith("arn:"):
+        if not _ACCESS_POINT.fullmatch(bucket):
+            return Part(notes=(note("s3.bucket.arn", "prefix"),))
+        notes.append(note("s3.bucket.access_point", "prefix"))
     given = _read_endpoint(options, {} if resolver else environment, notes)
     region = _read_region(options, environment, notes)
     per_bucket = _note_conflicts(options, given, bucket, notes)
@@ -52,7 +57,7 @@ def endpoint(
     if resolver and resolver.endpoint_source and not given:
         given = address.endpoint
         notes.append(note("s3.endpoint.environment", resolver.endpoint_source))
-    if not given and not (resolver.has_region if resolver else region):
+    if not given and not (resolver.has_region if resolver else region) and not bucket.startswith("arn:"):
         notes.append(note("s3.region.missing", "client_kwargs.region_name"))
     if address.endpoint.startswith("http:") and not given:
         notes.append(note("s3.use_ssl", "use_ssl"))
@@ -93,22 +98,21 @@ def _shows_bucket(endpoint: str, bucket: str) -> bool:
     return parts.netloc.lower().startswith(f"{bucket.lower()}.") or bucket in parts.path.split("/")
 
 
-def access_point(bucket: str) -> Part:
-    """Translate an access point's ARN into its own host; other ARNs are refused."""
-    if not bucket.startswith("arn:"):
-        return Part()
-    match = _ACCESS_POINT.fullmatch(bucket)
-    if match is None:
-        return Part(notes=(note("s3.bucket.arn", "prefix"),))
-    _, region, account, name = match.groups()
-    return Part(
-        options={
-            "endpoint": f"https://{name}-{account}.s3-accesspoint.{region}.{partition_suffix(region)}",
-            "region": region,
-            "virtual_hosted_style_request": True,
-        },
-        notes=(note("s3.bucket.access_point", "prefix"),),
-    )
+def _find_access_point(match: re.Match[str], given: str, region: str, variants: frozenset[str]) -> S3Address | Note:
+    """Return the host of an access point."""
+    signed, account, name = match.groups()
+    if "accelerate" in variants:
+        return note("s3.address", "config_kwargs.s3.use_accelerate_endpoint", why="no access point is accelerated")
+    if partition_name(signed) != partition_name(region):
+        return note("s3.address", "prefix", why="the partition is not the one of the region")
+    if not is_host_label(f"{name}-{account}"):
+        return note("s3.address", "prefix", why="the access point has a name that no host has")
+    if given:
+        scheme, _, rest = given.partition("://")
+        return S3Address(endpoint=f"{scheme}://{name}-{account}.{rest}", region=signed, virtual=True)
+    host = f"s3-accesspoint{'-fips' if 'fips' in variants else ''}{'.dualstack' if 'dualstack' in variants else ''}"
+    endpoint = f"https://{name}-{account}.{host}.{signed}.{partition_suffix(signed)}"
+    return S3Address(endpoint=endpoint, region=signed, virtual=True)
 
 
 def _read_environment_url(environment: Mapping[str, str]) -> str:
@@ -181,9 +185,12 @@ def _note_conflicts(options: Mapping[str, Any], given: str, bucket: str, notes: 
 
 def _find_address(options: Mapping[str, Any], given: str, region: str, bucket: str) -> S3Address | Note:
     """Return the address by our own rules, which are botocore's."""
-    client, config = mapping(options.get("client_kwargs")), mapping(options.get("config_kwargs"))
+    config = mapping(options.get("config_kwargs"))
     style = text(mapping(config.get("s3")).get("addressing_style"))
     variants = _read_variants(config)
+    if arn := _ACCESS_POINT.fullmatch(bucket):
+        found = _find_access_point(arn, given, region, variants)
+        return found if isinstance(found, Note) or given else _use_scheme(found, options)
     if given:
         signed = region or "us-east-1"
         accelerated = (urlsplit(given).hostname or "").partition(".")[0] == "s3-accelerate" and style != "path"
@@ -193,8 +200,12 @@ def _find_address(options: Mapping[str, Any], given: str, region: str, bucket: s
         return note("s3.address", "config_kwargs.s3.use_accelerate_endpoint", why="such a bucket cannot be accelerated")
     if region.startswith("cn-") and variants & {"fips", "accelerate"}:
         return note("s3.address", "config_kwargs", why="the partition has neither FIPS nor acceleration")
-    address = vendor_address(bucket, region, style=style, variants=variants)
-    if truth(client.get("use_ssl", options.get("use_ssl", True))):
+    return _use_scheme(vendor_address(bucket, region, style=style, variants=variants), options)
+
+
+def _use_scheme(address: S3Address, options: Mapping[str, Any]) -> S3Address:
+    """Return an address at AWS with the scheme that the options name."""
+    if truth(mapping(options.get("client_kwargs")).get("use_ssl", options.get("use_ssl", True))):
         return address
     return S3Address(
         endpoint=address.endpoint.replace("https:", "http:", 1), region=address.region, virtual=address.virtual

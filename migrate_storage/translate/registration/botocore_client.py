@@ -68,6 +68,9 @@ class BotocoreClient:
         parts = urlsplit(url)
         host, _, port = _split_port(parts.netloc.rpartition("@")[2])
         base = f"{parts.scheme}://{host}{port}"
+        if bucket.startswith("arn:") and parts.path.endswith(f"/{_KEY}"):
+            # The host is the access point's own.
+            return S3Address(endpoint=base + parts.path.removesuffix(f"/{_KEY}"), region=region, virtual=True)
         path = f"/{quote(bucket, safe='')}/{_KEY}"
         if parts.path.endswith(path):
             return S3Address(endpoint=base + parts.path.removesuffix(path), region=region, virtual=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 from migrate_storage.translate.model import CredentialSource, StoreConfig
 from migrate_storage.translate.option_names import CLIENT, without_prefix
-from migrate_storage.translate.protocols.gcs import CredentialFile
+from migrate_storage.translate.protocols.gcs import CredentialFile, names_file
 
 __all__ = ("given_session", "instance_options")
 
@@ -84,12 +84,20 @@ def _read_gcs_options(filesystem: Any, options: dict[str, Any], environment: Map
     if getattr(credentials, "method", None) == "anon":
         return {**options, "token": "anon"}
     # Where no token is given, the method says which credentials were found.
-    token = options.get("token", getattr(credentials, "token", None)) or getattr(credentials, "method", None)
+    token = options.get("token", getattr(credentials, "token", None))
+    if token is None:
+        token = getattr(credentials, "method", None)
     live = getattr(credentials, "credentials", None)
     if isinstance(token, str) and token not in ("google_default", "cloud", "cache", "browser") and live is not None:
         kind = _guess_file_kind(live)
-        token = CredentialFile(token, kind) if kind else token
+        if kind or (_is_plain_token(live) and names_file(token) and not token.lstrip().startswith("{")):
+            token = CredentialFile(token, kind)
     return {**options, "token": token}
+
+
+def _is_plain_token(live: Any) -> bool:
+    """Return whether credentials are an access token that nothing renews."""
+    return type(live).__module__ == "google.oauth2.credentials" and not getattr(live, "refresh_token", None)
 
 
 def _guess_file_kind(live: Any) -> str:

@@ -107,6 +107,7 @@ ENDPOINTS = (
 BUCKETS = (
     *("bkt", "bkt", "my-bucket-1", "my.dotted.bucket", "MyBucket", "my_bucket", "ab", "192.168.1.2", "xn--bkt"),
     *("a..b", "-lead", "trail-", "s3", "fast--use1-az4--x-s3", "alias-abc123-s3alias", "n" * 63, "n" * 64, "a-.b"),
+    "arn:aws:s3:eu-west-1:123456789012:accesspoint/my-ap",
 )
 _PARTITIONS = botocore.session.Session().get_available_partitions()
 REGIONS = (

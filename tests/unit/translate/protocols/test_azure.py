@@ -83,6 +83,22 @@ ROWS = {
     ),
     "credential before key": azure({**BASE, "account_key": "eA==", "credential": KEY}, OUT),
     "credential of no kind": azure({**NAME, "credential": object()}, {}, "azure.credential.unknown", refused=True),
+    "credential is empty": azure({**NAME, "credential": ""}, {}, "azure.credential.unknown", refused=True),
+    "SAS is a question mark": azure({**NAME, "sas_token": "?"}, {}, "azure.credential.unknown", refused=True),
+    "account with a scheme": azure(
+        {**BASE, "account_name": "https://acct.blob.core.windows.net"}, {}, "azure.account.invalid", refused=True
+    ),
+    "account with a space": azure({**BASE, "account_name": " acct"}, {}, "azure.account.invalid", refused=True),
+    "connection string with an empty key": azure(
+        {"connection_string": "AccountName=acct;AccountKey="}, {}, "azure.connection.malformed", refused=True
+    ),
+    "account is the secondary host": azure(
+        {**BASE, "account_name": "acct-secondary"}, {**OUT, "endpoint": "https://acct-secondary.blob.core.windows.net"}
+    ),
+    "host of a feature of the secondary": azure(
+        {**BASE, "account_host": "acct-secondary-ipv6.blob.core.windows.net"},
+        {**OUT, "endpoint": "https://acct-secondary-ipv6.blob.core.windows.net"},
+    ),
     "nothing": azure(NAME, {}, "azure.anon.unknown", refused=True),
     "arguments for the default credential": azure(
         {**NAME, "anon": False, "exclude_cli_credential": True},

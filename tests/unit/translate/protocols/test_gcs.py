@@ -1,6 +1,7 @@
 """Each option of ``GCSFileSystem``."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,18 @@ ROWS = {
     "a mapping that is no JSON": gcs({"token": {**ACCOUNT, "x": object()}}, {}, "option.invalid"),
     "a user's mapping": gcs({"token": {"refresh_token": "R"}}, {}, "gcs.token.user", refused=True),
     "an access token": gcs({"token": "ya29.abc/def"}, {"bearer_token": "ya29.abc/def"}, "credentials.expires"),
+    "an empty token": gcs({"token": ""}, {}, "gcs.token.empty", refused=True),
+    "a path of no file": gcs({"token": CredentialFile("~/sa.json", "")}, {}, "gcs.token.missing", refused=True),
+    "a Path": gcs({"token": Path("/sa.json")}, {}, "gcs.token.path", refused=True),
+    "endpoint with a query": gcs(
+        {**FILE, "endpoint_url": "https://h.example.com/?a=b"}, {}, "endpoint.query", refused=True
+    ),
+    "universe, empty": gcs(
+        FILE,
+        {**OUT, "base_url": "https://storage"},
+        "gcs.endpoint.environment",
+        environment={"GOOGLE_CLOUD_UNIVERSE_DOMAIN": ""},
+    ),
     "JSON text": gcs({"token": json.dumps(ACCOUNT)}, {}, "gcs.token.json", refused=True),
     "an object": gcs({"token": object()}, {}, "gcs.token.object", credentials="object"),
     "anon": gcs({"token": "anon"}, {"skip_signature": True}, "gcs.token.anon"),

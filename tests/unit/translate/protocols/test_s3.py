@@ -318,7 +318,6 @@ ROWS = {
             "virtual_hosted_style_request": True,
         },
         "s3.bucket.access_point",
-        "s3.region.missing",
         prefix="arn:aws:s3:eu-west-1:123456789012:accesspoint/ap/pre",
     ),
     "other ARN": s3(
