@@ -226,6 +226,8 @@ def _replace_unknown_options(found: Found, values: Values) -> dict[str, Any]:
     if isinstance(connection, str) and values.is_unknown(connection):
         # ObstoreBackend takes a connection string as it is, so its content decides nothing here.
         options["connection_string"] = "AccountName=x;AccountKey=eA=="
+    elif isinstance(connection, str) and "developmentstorageproxyuri=" in connection.lower():
+        raise NotLiteralError("adlfs ignores DevelopmentStorageProxyUri, and ObstoreBackend would go there")
     if PROTOCOLS.get(found.protocol) == "gcs" and isinstance(token, str) and values.is_unknown(token):
         raise NotLiteralError("the value of token is not written out, and what to write depends on it")
     return options

@@ -27,6 +27,7 @@ REASONS = {
     "14_prefix_cannot_be_addressed": "starts with a slash",
     "15_taken_name": "quote means something else",
     "16_client_kwargs_no_dictionary": "client_kwargs is no dictionary",
+    "17_proxy_of_the_emulator": "adlfs ignores DevelopmentStorageProxyUri",
 }
 
 
