@@ -172,7 +172,7 @@ def list_of_copies_repeats_some(liar: Liar, request: Request) -> Answer:
 
 @lie("destination", "LIST")
 def list_of_copies_tells_another_etag(liar: Liar, request: Request) -> Answer:
-    return _edit_entries(liar, request, lambda entry: re.sub(rb"[0-9a-f]{32}", b"0" * 32, entry))
+    return _edit_entries(liar, request, lambda entry: re.sub(rb"<ETag>[^<]*", b"<ETag>" + b"0" * 32, entry))
 
 
 @lie("destination", "LIST")

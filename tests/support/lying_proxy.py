@@ -21,6 +21,8 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 if TYPE_CHECKING:
     from tests.support.lies import Lie
 
+_GCS_MEDIA = re.compile(r"/download/storage/v1/b/([^/]+)/o/([^/]+)$")
+"""Where the JSON API of Google has the bytes of an object."""
 _HOP = {"connection", "keep-alive", "transfer-encoding"}
 
 
@@ -157,6 +159,8 @@ def _read_request(method: str, target: str, headers: Mapping[str, str], body: by
     url = urlsplit(target)
     query = parse_qs(url.query, keep_blank_values=True)
     path = unquote(url.path).lstrip("/").removeprefix("devstoreaccount1/")
+    if media := _GCS_MEDIA.match(url.path):
+        path = f"{media[1]}/{unquote(media[2])}"
     bucket, _, key = path.partition("/")
     part = int(query.get("partNumber", ["0"])[0])
     if "x-amz-copy-source" in headers:
@@ -197,7 +201,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("content-length", "0")
         self.end_headers()
         if self.command != "HEAD" and answer.status not in (204, 304):
-            self.wfile.write(answer.body)
+            # A client that has read enough closes the connection.
+            with contextlib.suppress(ConnectionError):
+                self.wfile.write(answer.body)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _handle
 

@@ -186,6 +186,12 @@ class GCSServer:
     service_account_path: str
     service: Service
 
+    def behind(self, endpoint: str, account_path: Path) -> GCSServer:
+        """The same server, through a proxy before the shim; ``account_path`` becomes the file of a service account."""
+        account = json.loads(Path(self.service_account_path).read_text())
+        account_path.write_text(json.dumps({**account, "gcs_base_url": endpoint}))
+        return replace(self, endpoint=endpoint, shim_endpoint=endpoint, service_account_path=str(account_path))
+
     def options(self) -> dict[str, Any]:
         """The arguments of ``obstore.store.GCSStore``, save the bucket."""
         return {"service_account": self.service_account_path, "client_options": {"allow_http": True}}

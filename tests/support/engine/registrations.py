@@ -54,6 +54,10 @@ def old_gcs(server: GCSServer, bucket: str, key: str = "old") -> Registration:
     return Registration(key=key, driver="fsspec", fs="gcs", prefix=bucket, options=options)
 
 
+def new_gcs(server: GCSServer, bucket: str, key: str = "new") -> Registration:
+    return Registration(key=key, driver="obstore", fs=f"gs://{bucket}/", options=server.options())
+
+
 def new_local(directory: Path, key: str = "new") -> Registration:
     directory.mkdir(parents=True, exist_ok=True)
     return Registration(key=key, driver="obstore", fs=f"file://{directory}")
