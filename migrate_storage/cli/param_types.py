@@ -8,9 +8,11 @@ from typing import Any
 
 import click
 
+from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.filters import patterns_in
+from migrate_storage.core.timetable import Bandwidth, Timetable
 
-__all__ = ("BYTES", "PATTERNS", "SECONDS", "Age", "Names", "Typed")
+__all__ = ("BANDWIDTH", "BYTES", "PATTERNS", "SECONDS", "Age", "Names", "Typed")
 
 
 _UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -69,6 +71,25 @@ class _Bytes(Typed):
         return f"{value // 1024**power:.0f}{' KMGT'[power].strip()}"
 
 
+class _Bandwidth(Typed):
+    """Bytes in a second, or a timetable of them."""
+
+    name = "bandwidth"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Bandwidth:
+        if isinstance(value, Timetable) or "," not in str(value):
+            return value if isinstance(value, Timetable) else BYTES.convert(value, param, ctx)
+        try:
+            return Timetable.parse(str(value), lambda text: BYTES.convert(text, param, ctx))
+        except ConfigurationError as error:
+            self.fail(str(error), param, ctx)
+
+    @staticmethod
+    def typed(value: float | Timetable) -> str:
+        """Return the text of a timetable, or the bytes in a unit."""
+        return value.text if isinstance(value, Timetable) else _Bytes.typed(value)
+
+
 class _Seconds(Typed):
     """A time with units, or in seconds: ``2h``, ``1h30m``, ``90``."""
 
@@ -112,7 +133,7 @@ class _WorkerCount(Typed):
 
 AUTO_WORKERS = 0
 """The number of processes that stands for ``auto``."""
-BYTES, SECONDS, WORKERS = _Bytes(), _Seconds(), _WorkerCount()
+BANDWIDTH, BYTES, SECONDS, WORKERS = _Bandwidth(), _Bytes(), _Seconds(), _WorkerCount()
 
 
 class Age(Typed):

@@ -17,10 +17,11 @@ import click
 
 from migrate_storage.cli.completion import complete_keys
 from migrate_storage.cli.option import option
-from migrate_storage.cli.param_types import BYTES, PATTERNS, SECONDS, Age, Names
+from migrate_storage.cli.param_types import BANDWIDTH, BYTES, PATTERNS, SECONDS, Age, Names
 from migrate_storage.cli.standard_output import echo
 from migrate_storage.core.filters import ObjectBounds
 from migrate_storage.core.text import MiB, visible
+from migrate_storage.core.timetable import Bandwidth
 from migrate_storage.jobs.run.options import RunOptions
 
 __all__ = (
@@ -110,9 +111,10 @@ class PaceOptions:
         help="Objects under way at once, at most: fewer while a service asks to slow down.  "
         "[default: 32; run and sync take up to 256 while that is faster]",
     )  # fmt: skip
-    bandwidth: int | None = option(
-        metavar="BYTES", type=BYTES,
-        help="Content read in a second, over all objects under way: 10M.  [default: no limit]",
+    bandwidth: Bandwidth | None = option(
+        metavar="BYTES|TIMETABLE", type=BANDWIDTH,
+        help="Content read in a second, over all objects under way: 10M. Or a timetable as rclone's, in local time: "
+        "'08:00,2M 19:00,off', 'Mon-08:00,2M Fri-18:00,off'.  [default: no limit]",
     )  # fmt: skip
     max_requests_per_second: float | None = option(
         metavar="N", type=float,

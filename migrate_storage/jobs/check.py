@@ -13,6 +13,7 @@ from migrate_storage.core.filters import Filters, ObjectBounds
 from migrate_storage.core.model import Location, Outcome, OutcomeKind
 from migrate_storage.core.parallel import parallel_map
 from migrate_storage.core.proofs import describe_proof
+from migrate_storage.core.timetable import Bandwidth
 from migrate_storage.engine.compare import By, Compared, Pair, Relation, is_ours, judge_at, merge
 from migrate_storage.engine.probe import check_source
 from migrate_storage.jobs.base import Job, JobDescription
@@ -49,7 +50,7 @@ class CheckOptions:
     #: Objects under way at once; ``None`` means 32.
     concurrency: int | None = None
     max_attempts: int = 5
-    bandwidth: int | None = None
+    bandwidth: Bandwidth | None = None
     max_requests_per_second: float | None = None
 
     def __post_init__(self) -> None:

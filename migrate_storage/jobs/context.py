@@ -9,6 +9,7 @@ from typing import Any, Self
 from migrate_storage.core.errors import StoppedError
 from migrate_storage.core.events import DiagnosticRaised
 from migrate_storage.core.model import Note, Severity
+from migrate_storage.core.timetable import Bandwidth
 from migrate_storage.engine.concurrency import ConcurrencyLimiter
 from migrate_storage.engine.transfer import CopyResources
 from migrate_storage.reporting.run_stats import RunStats
@@ -35,7 +36,7 @@ class JobPace:
     #: Attempts for one request, the first included.
     max_attempts: int = 5
     #: Bytes per second; ``None`` sets no limit.
-    bandwidth: int | None = None
+    bandwidth: Bandwidth | None = None
     #: ``None`` sets no limit.
     max_requests_per_second: float | None = None
     #: Bytes of content that a store may hold at once which reads objects whole; ``None`` means 64 MiB.

@@ -10,7 +10,7 @@ import click
 from migrate_storage.cli.application_options import JournaledApplication
 from migrate_storage.cli.completion import complete_keys
 from migrate_storage.cli.option import command, fill, group, option
-from migrate_storage.cli.param_types import BYTES, Age
+from migrate_storage.cli.param_types import BANDWIDTH, Age
 from migrate_storage.cli.run_job import run_and_report
 from migrate_storage.cli.shared_options import (
     CensusFlags,
@@ -19,6 +19,7 @@ from migrate_storage.cli.shared_options import (
     opaque_etags_option,
     references_option,
 )
+from migrate_storage.core.timetable import Bandwidth
 from migrate_storage.reporting.diff_files import Differences
 
 __all__ = ("orphans",)
@@ -78,8 +79,10 @@ class _OrphansRequest:
         help="Really move, acknowledge or forget. Without it, orphans says what it would do.",
     )
     concurrency: int = option(metavar="N", type=int, default=16, show_default=True, help="Objects under way at once.")
-    bandwidth: int | None = option(
-        metavar="BYTES", type=BYTES, help="Content read in a second: 10M.  [default: no limit]"
+    bandwidth: Bandwidth | None = option(
+        metavar="BYTES|TIMETABLE",
+        type=BANDWIDTH,
+        help="Content read in a second: 10M, or a timetable: '08:00,2M 19:00,off'.  [default: no limit]",
     )
     max_requests_per_second: float | None = option(
         metavar="N", type=float, help="Requests to the stores in a second.  [default: no limit]"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from migrate_storage.core.model import Note, Severity
+from migrate_storage.core.timetable import current_rate
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.primary_keys import load_key
 from migrate_storage.jobs.context import JobPace
@@ -115,7 +116,7 @@ class ShardRun:
         whole = int(requested.get("concurrency", limits.concurrency))
         more = at_work.index(self.number) < whole % len(at_work)
         rates = {
-            "bandwidth": requested.get("bandwidth", limits.bandwidth),
+            "bandwidth": requested.get("bandwidth", current_rate(limits.bandwidth)),
             "requests_per_second": limits.max_requests_per_second,
         }
         return {

@@ -14,6 +14,7 @@ from migrate_storage.core.model import Location, Note, Outcome, OutcomeKind, Sev
 from migrate_storage.core.object_keys import is_unfinished_upload
 from migrate_storage.core.parallel import parallel_map
 from migrate_storage.core.text import MiB
+from migrate_storage.core.timetable import Bandwidth, check_bandwidth
 from migrate_storage.cutover.resolved import sides_of
 from migrate_storage.database.connection import Database
 from migrate_storage.engine.known_losses import KnownLosses, find_stale, known_loss_of, stale_note
@@ -80,7 +81,7 @@ class OrphansOptions(CensusOptions):
     #: Really move, acknowledge or forget; without it nothing is changed.
     yes: bool = False
     concurrency: int = 16
-    bandwidth: int | None = None
+    bandwidth: Bandwidth | None = None
     max_requests_per_second: float | None = None
     #: Backend keys whose ETags are no digests, see :class:`migrate_storage.jobs.run.options.RunOptions`.
     opaque_etags: tuple[str, ...] = ()
@@ -113,9 +114,11 @@ class OrphansOptions(CensusOptions):
             )
         if self.concurrency < 1 or self.max_quarantine < 0 or self.min_age < 0:
             raise ConfigurationError("--concurrency must be at least 1, --max-quarantine and --min-age at least 0")
-        for name, value in (("bandwidth", self.bandwidth), ("max-requests-per-second", self.max_requests_per_second)):
-            if value is not None and value <= 0:
-                raise ConfigurationError(f"--{name} must be more than 0, not {value}; leave it out for no limit")
+        check_bandwidth(self.bandwidth)
+        if self.max_requests_per_second is not None and self.max_requests_per_second <= 0:
+            raise ConfigurationError(
+                f"--max-requests-per-second must be more than 0, not {self.max_requests_per_second}; leave it out for no limit"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from migrate_storage.core.model import OutcomeKind
 from migrate_storage.core.parallel import parallel_map
 from migrate_storage.core.proofs import DRY_RUN
 from migrate_storage.core.text import MiB
+from migrate_storage.core.timetable import current_rate
 from migrate_storage.engine.plan import MigrationPlan
 from migrate_storage.engine.transfer import MD5, SMALL_BYTES, part_size
 from migrate_storage.jobs.context import DEFAULT_CONCURRENCY, JobContext
@@ -117,7 +118,8 @@ def _probe_speed(
         return count
 
     began = time.monotonic()
-    sample = _fit_bandwidth(sample, options.bandwidth)
+    bandwidth = current_rate(options.bandwidth)
+    sample = _fit_bandwidth(sample, bandwidth)
     for record, count in parallel_map(
         read_piece, sample, max(1, min(options.concurrency or DEFAULT_CONCURRENCY, len(sample)))
     ):
@@ -130,15 +132,15 @@ def _probe_speed(
     least = []
     if read:
         least.append(took * max(counted.objects / len(read), counted.source_bytes / max(1, sum(read))))
-    if options.bandwidth:
-        least.append(counted.source_bytes / options.bandwidth)
+    if bandwidth:
+        least.append(counted.source_bytes / bandwidth)
     if options.max_requests_per_second:
         requests = counted.source_reads + counted.destination_writes + counted.destination_reads
         least.append(requests / options.max_requests_per_second)
     return replace(done, seconds=max(least, default=None))
 
 
-def _fit_bandwidth(sample: list[ObjectRecord], bandwidth: int | None) -> list[ObjectRecord]:
+def _fit_bandwidth(sample: list[ObjectRecord], bandwidth: float | None) -> list[ObjectRecord]:
     """Return as much of the sample as a limited bandwidth lets through in time."""
     if bandwidth is None:
         return sample

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.text import MiB
+from migrate_storage.core.timetable import Bandwidth, check_bandwidth
 from migrate_storage.engine.preserve import Preservation, check_preservation
 from migrate_storage.jobs.census_options import CensusOptions
 
@@ -45,7 +46,7 @@ class RunOptions(CensusOptions):
     #: What is done with a key that the destination cannot address: ``fail`` (listed) or ``encode``.
     invalid_keys: str = "fail"
     #: Bytes of content read in a second, over all objects under way; ``None`` sets no limit.
-    bandwidth: int | None = None
+    bandwidth: Bandwidth | None = None
     #: Requests in a second, about; ``None`` sets no limit.
     max_requests_per_second: float | None = None
     #: Bytes of content after which no further object is begun, with exit code 4.
@@ -110,7 +111,8 @@ class RunOptions(CensusOptions):
                 raise ConfigurationError(f"--{name.replace('_', '-')} must be at least {least}, not {value}")
         if self.limit is not None and self.limit < 1:
             raise ConfigurationError(f"--limit must be at least 1, not {self.limit}")
-        for name in ("bandwidth", "max_requests_per_second", "max_bytes", "max_duration"):
+        check_bandwidth(self.bandwidth)
+        for name in ("max_requests_per_second", "max_bytes", "max_duration"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigurationError(

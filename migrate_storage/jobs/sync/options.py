@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.filters import Filters, ObjectBounds
 from migrate_storage.core.text import MiB
+from migrate_storage.core.timetable import Bandwidth, check_bandwidth
 from migrate_storage.engine.preserve import Preservation, check_preservation
 from migrate_storage.jobs.census_options import CensusOptions
 
@@ -38,7 +39,7 @@ class SyncOptions(CensusOptions):
     watch: float | None = None
     #: Objects under way at once; ``None`` begins with 32, and takes more while that is faster.
     concurrency: int | None = None
-    bandwidth: int | None = None
+    bandwidth: Bandwidth | None = None
     max_requests_per_second: float | None = None
     max_bytes: int | None = None
     max_duration: float | None = None
@@ -67,7 +68,8 @@ class SyncOptions(CensusOptions):
         ):
             if (value := getattr(self, name)) is not None and value < least:
                 raise ConfigurationError(f"--{name.replace('_', '-')} must be at least {least}, not {value}")
-        for name in ("bandwidth", "max_requests_per_second", "max_bytes", "max_duration", "watch"):
+        check_bandwidth(self.bandwidth)
+        for name in ("max_requests_per_second", "max_bytes", "max_duration", "watch"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigurationError(f"--{name.replace('_', '-')} must be more than 0, not {value}")

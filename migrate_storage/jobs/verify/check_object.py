@@ -17,6 +17,7 @@ from migrate_storage.core.proofs import (
     describe_proof,
     join_proofs,
 )
+from migrate_storage.core.timetable import Bandwidth
 from migrate_storage.cutover.resolved import ResolvedCutover
 from migrate_storage.engine.known_losses import KnownLosses
 from migrate_storage.engine.verify import consistent_with, proven_unchanged, sha256_of
@@ -46,7 +47,7 @@ class VerifyOptions:
     #: Share of the objects that are checked, in percent: always the same ones.
     sample: float = 100.0
     concurrency: int = 32
-    bandwidth: int | None = None
+    bandwidth: Bandwidth | None = None
     max_requests_per_second: float | None = None
     journal: str | None = None
     journal_schema: str | None = None

@@ -76,3 +76,23 @@ def test_an_allowance_is_spent_by_bytes_or_by_time() -> None:
     used = 500
     assert sized.spent
     assert not endless.spent
+
+
+def test_a_rate_of_a_schedule_is_for_those_who_wait_too_until_another_is_set() -> None:
+    now: list[float | None] = [0.001]
+    rate = RateLimiter(0.001, threading.Event(), schedule=lambda: now[0])
+    with ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(rate.acquire, 10)
+        assert not waiting.done()
+        now[0] = 10_000
+        waiting.result(60)
+        assert rate.per_second == 10_000
+        now[0] = None
+        rate.acquire(10.0**12)
+        assert rate.per_second is None
+        rate.set(0.001)
+        slow = pool.submit(rate.acquire, 10)
+        assert not slow.done()
+        assert rate.per_second == 0.001
+        rate.set(None)
+        slow.result(60)
