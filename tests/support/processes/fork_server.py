@@ -1,8 +1,8 @@
 """A process that has imported everything and forks one process for each request.
 
 A start of Python with all imports takes 1 to 2 seconds; a fork takes about 30 milliseconds. A forked process has its own
-arguments, environment, folder and standard streams, and ends as every interpreter does. No thread runs and no connection
-is open when it forks.
+arguments, environment, folder and standard streams. It ends as an interpreter does, but for one thing: it does not destroy what
+was imported before the fork, which takes 0.25 seconds. No thread runs and no connection is open when it forks.
 
 A request is one message on a Unix socket: JSON with ``arguments``, ``environment`` and ``folder``, and three descriptors. The
 answers are the process id at once, and the wait status at the end, each as 8 bytes.
@@ -10,6 +10,7 @@ answers are the process id at once, and the wait status at the end, each as 8 by
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -23,8 +24,9 @@ import signal
 import socket
 import sys
 import threading
+import types
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import sqlalchemy
 from sqlalchemy.orm import Mapper
@@ -53,6 +55,8 @@ PRELOADED = (
 )
 """Modules of others that most processes import, also those that they import late."""
 LONGEST_REQUEST = 1 << 20
+EXIT_OUTPUT_LOST = 120
+"""Of an interpreter that could not write what was printed."""
 
 
 def serve(path: str) -> dict[str, Any]:
@@ -123,6 +127,8 @@ def become(request: dict[str, Any]) -> None:
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1, errors="backslashreplace")  # noqa: SIM115 - as Python opens them
     sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
     sys.path[:1] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    # A new one, which ends with the program. It has no package and no ``__spec__``: click reads the name of the program there.
+    sys.modules["__main__"] = types.ModuleType("__main__")
     kind, *arguments = request["arguments"]
     if kind == "-m":
         sys.path.insert(0, os.getcwd())
@@ -131,13 +137,59 @@ def become(request: dict[str, Any]) -> None:
     elif kind == "-c":
         sys.path.insert(0, "")
         sys.argv = ["-c", *arguments[1:]]
-        # As without ``-m``: click reads the name of the program there.
-        sys.modules["__main__"].__package__ = sys.modules["__main__"].__spec__ = None
         exec(compile(arguments[0], "<string>", "exec"), sys.modules["__main__"].__dict__)  # noqa: S102
     else:
         sys.path.insert(0, str(Path(kind).resolve().parent))
         sys.argv = [kind, *arguments]
         runpy.run_path(kind, run_name="__main__")
+
+
+def end(request: dict[str, Any]) -> NoReturn:
+    """Run the program and end the process with its exit code, in the order of ``Py_FinalizeEx``."""
+    imported = frozenset(sys.modules)
+    code = _run(request)
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    if not _flush():
+        code = EXIT_OUTPUT_LOST
+    # What the program made and imported is destroyed, for destructors may print a warning.
+    for name in {*sys.modules} - imported | {"__main__"}:
+        del sys.modules[name]
+    gc.collect()
+    _flush()
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code)
+
+
+def _run(request: dict[str, Any]) -> int:
+    """Run the program; return its exit code, or the negative number of the signal that ends it."""
+    try:
+        become(request)
+    except SystemExit as ended:
+        if ended.code is None or isinstance(ended.code, int):
+            return (ended.code or 0) & 0xFF
+        print(ended.code, file=sys.stderr)
+        return 1
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+        return -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
+    return 0
+
+
+def _flush() -> bool:
+    """Flush both outputs; report as the interpreter does when what was printed is lost."""
+    flushed = True
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None and not stream.closed:
+                stream.flush()
+        except Exception as error:
+            flushed = False
+            with contextlib.suppress(Exception):
+                print(f"Exception ignored in: {stream!r}\n{type(error).__name__}: {error}", file=sys.stderr)
+    return flushed
 
 
 def _shorten_waits() -> None:
@@ -171,4 +223,4 @@ def _list_own_modules() -> list[str]:
 
 if __name__ == "__main__":
     preload()
-    become(serve(sys.argv[1]))
+    end(serve(sys.argv[1]))
