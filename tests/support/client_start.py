@@ -12,6 +12,8 @@ import os
 import botocore.loaders
 import botocore.session
 
+from tests.support import ROOT
+
 
 def share_botocore_data() -> None:
     """Let all sessions of this process read botocore's descriptions of services from one loader."""
@@ -19,5 +21,5 @@ def share_botocore_data() -> None:
 
 
 def leave_out_authorities() -> None:
-    """Let this process and those that it starts load no file of authorities: no test speaks TLS with a server."""
-    os.environ["SSL_CERT_FILE"] = os.devnull
+    """Let this process and those that it starts load one certificate, whose key is lost: no test speaks TLS with a public server."""
+    os.environ["SSL_CERT_FILE"] = str(ROOT / "tests" / "support" / "no_authority.pem")
