@@ -36,6 +36,7 @@ NOT_PROSE = (
     re.compile(r"(?<=\])\([^)\s]*\)"),
     re.compile(r"\"[^\"\n]{1,160}\""),
 )
+VALUE = re.compile(r"\{[^{}]*\}")
 END = re.compile(
     r"(?<=[.!?])[)*\"]*\s+|\n\s*\n|\n\s*(?:[-*]|\d+\.) |^\s*(?:[-*]|\d+\.|#+) |\||\n(?=#)|\\n", re.MULTILINE
 )
@@ -69,9 +70,9 @@ def masked(text: str) -> str:
     return text
 
 
-def sentences(path: Path, text: str, offset: int = 0) -> Iterator[Sentence]:
+def sentences(path: Path, text: str, offset: int = 0, *, is_f_string: bool = False) -> Iterator[Sentence]:
     """Yield the sentences of a text that begins at an offset in its file."""
-    prose = masked(text)
+    prose = masked(VALUE.sub(lambda match: FILLER * len(match.group()), text) if is_f_string else text)
     start = 0
     for end in [*END.finditer(prose), None]:
         stop = end.start() if end else len(prose)
@@ -97,9 +98,8 @@ def of_code(path: Path) -> Iterator[Sentence]:
         quote = re.match(r"\w{0,2}(\"\"\"|'''|\"|')", text) if kind == "STRING" else None
         if quote:
             start, text = start + quote.end(), text[quote.end() : -len(quote.group(1))]
-            if "f" in quote.group()[:2].lower():
-                text = re.sub(r"\{[^{}]*\}", lambda match: FILLER * len(match.group()), text)
-        yield from sentences(path, text, start)
+        is_f_string = quote is not None and "f" in quote.group()[:2].lower()
+        yield from sentences(path, text, start, is_f_string=is_f_string)
 
 
 def pages() -> Iterator[Path]:

@@ -173,7 +173,7 @@ def _narrow_columns(label: str, known: list[Column], names: Sequence[str]) -> tu
     for column in selected:
         if not column.key:
             raise ApplicationError(
-                f"{column}: the table has no primary key, so its rows cannot be told apart: "
+                f"{column}: the table has no primary key, so its rows cannot be distinguished: "
                 "give it one, or leave the column out with --columns"
             )
     return tuple(selected)
@@ -214,6 +214,6 @@ def from_database(url: str, columns: Sequence[str], backends: Mapping[str, Stora
         ConfigurationError: when the database cannot be reached, or a table, column or primary key does not exist.
     """
     if not columns:
-        raise ConfigurationError('no column is named: say columns = ["table.column"] in the configuration')
+        raise ConfigurationError('no column is named: set columns = ["table.column"] in the configuration')
     engine = engine_from_url(url)
     return Application(engine=engine, columns=inspected_columns(engine, columns), backends=dict(backends))

@@ -181,6 +181,6 @@ def _inspect_column(inspector: sa.Inspector, database: Database, name: str) -> C
     key = tuple(inspector.get_pk_constraint(table, schema=where)["constrained_columns"])
     if not key:
         raise ConfigurationError(
-            f"{name!r}: the table has no primary key, so its rows cannot be told apart: give it one"
+            f"{name!r}: the table has no primary key, so its rows cannot be distinguished: give it one"
         )
     return Column(table=table, column=column, schema=where, key=key, nested=True)

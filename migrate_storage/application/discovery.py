@@ -31,7 +31,7 @@ class NamedDatabase:
     name: str
     engine: AnyEngine
     metadata: sa.MetaData | None = None
-    #: The tables that a session maker binds to it; empty if none says so.
+    #: The tables that a session maker binds to it; empty if none does.
     tables: frozenset[sa.Table] = frozenset()
     #: Other engines of the same database, by their names.
     aliases: Mapping[str, AnyEngine] = field(default_factory=dict)
@@ -174,7 +174,7 @@ def choose_database(label: str, databases: list[NamedDatabase], bind_key: str | 
                 return database
             if bind_key in database.aliases:
                 return replace(database, name=bind_key, engine=database.aliases[bind_key])
-        raise ApplicationError(f"--bind-key {bind_key}: {label} holds only {names}")
+        raise ApplicationError(f"--bind-key {bind_key}: {label} has only {names}")
     if len(databases) > 1:
-        raise ApplicationError(f"{label} holds {len(databases)} databases ({names}): say which with --bind-key")
+        raise ApplicationError(f"{label} has {len(databases)} databases ({names}): name one with --bind-key")
     return databases[0]

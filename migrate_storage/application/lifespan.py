@@ -86,7 +86,7 @@ class Lifespan:
             await self._application(scope, receive, send)
         except Exception as error:  # noqa: BLE001 - an application may raise any exception; the message has one line
             self._fail(f"--lifespan: the application's start-up failed: {one_line(error)}")
-        self._fail("--lifespan: the application ended its start-up without saying that it is up")
+        self._fail("--lifespan: the application ended its start-up without reporting that it is up")
 
     def _fail(self, message: str) -> None:
         if not self._started.done():

@@ -106,7 +106,7 @@ def register_pair(storages: StorageRegistry, from_key: str, to_key: str, fs: Any
     """
     if from_key == to_key:
         raise ConfigurationError(
-            f"both keys are {from_key!r}: rows could not tell the backends apart; choose another to_key"
+            f"both keys are {from_key!r}: rows could not distinguish the backends; choose another to_key"
         )
     if not storages.is_registered(from_key):
         raise ConfigurationError(

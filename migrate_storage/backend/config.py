@@ -127,7 +127,7 @@ def _merge_target(target: Target, store: dict[str, Any], profile: str) -> dict[s
     _require_equal({name: value for name, value in implied.items() if name == "account_name"}, store, "the URL")
     if target.service == "s3" and "endpoint" in store:
         vendor = known_endpoint(str(store["endpoint"]), target.root)
-        # Who says the style means the endpoint as it is written.
+        # An explicit style means the endpoint as it is written.
         if vendor and store.get("virtual_hosted_style_request") is None:
             # A profile has a region of its own, or botocore's for it.
             store = {**({} if profile else {"region": vendor["region"]}), **store, "endpoint": vendor["endpoint"]}
@@ -164,7 +164,7 @@ def _add_profile(bucket: str, store: dict[str, Any], profile: str) -> dict[str, 
     }
     found = s3_options(given, os.environ).translate(bucket)
     if any(note.code == "s3.profile.missing" for note in found.notes):
-        # Registered where nobody has the profile: the first request says so, as that of s3fs does.
+        # Registered where the profile does not exist: the first request reports it, as that of s3fs does.
         return store
     if found.config is None:
         raise ConfigurationError(f"s3://{bucket}: {found.refused[0].message}")

@@ -66,13 +66,15 @@ class ErrorTranslator:
         name = type(error).__name__
         detail = f"{doing} {path!r} in {where}: {self._mask(failure.message)}"
         if name == "PreconditionError":
-            return ConditionFailedError(f"{doing} {path!r} in {where}: it is not (or no longer) as the condition says")
+            return ConditionFailedError(
+                f"{doing} {path!r} in {where}: it is not (or no longer) as the condition requires"
+            )
         if name == "NotModifiedError":
             return ConditionFailedError(f"{doing} {path!r} in {where}: it was not modified")
         if name in ("NotSupportedError", "NotImplementedError"):
             return NotImplementedError(detail)
         if name == "InvalidPathError":
-            return KeyRefusedError(f"{detail}; a key that obstore cannot address stands in its way")
+            return KeyRefusedError(f"{detail}; a key that obstore cannot address is in its way")
         match failure.kind:
             case FailureKind.NO_BUCKET:
                 return MissingBucketError(f"{doing} {path!r}: {where} does not exist; create it or correct its name")

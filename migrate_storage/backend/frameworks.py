@@ -1,4 +1,4 @@
-"""What web frameworks need to encode and decode a FileObject, and advanced-alchemy does not tell them.
+"""What web frameworks need to encode and decode a FileObject, and advanced-alchemy does not give them.
 
 - Litestar encodes no FileObject: its JSON is what :meth:`FileObject.to_dict` returns.
 - pydantic does not read the JSON that it wrote: a null is refused, and no text is an instance of FileObject.

@@ -51,7 +51,7 @@ class FSSpecBackend(ObstoreBackend):
         """Make one, or advanced-alchemy's own class."""
         found = _read_registration(key, fs, prefix, kwargs)
         if reason := reason_to_keep(found.translation):
-            warnings.warn(f"the backend {key!r} goes on through fsspec: {reason}", FallbackWarning, stacklevel=2)
+            warnings.warn(f"the backend {key!r} stays on fsspec: {reason}", FallbackWarning, stacklevel=2)
             return _import_upstream()(key=key, fs=fs, prefix=prefix, **kwargs)
         return super().__new__(cls)
 

@@ -72,7 +72,7 @@ class StoreLocator:
         if reason:
             shown = key if key.isprintable() else ascii(key)
             raise KeyRefusedError(
-                f"the key {shown[:200]!r} {reason}: {self.where} cannot hold it; use another filename"
+                f"the key {shown[:200]!r} {reason}: {self.where} cannot have it; use another filename"
             )
 
 
@@ -91,8 +91,8 @@ def reason_to_refuse(key: str, config: StoreConfig | None, protocol: str) -> str
     if len(whole.encode()) > _MAX_KEY_BYTES:
         return f"is longer than {_MAX_KEY_BYTES} bytes"
     if "\ufffe" in key or "\uffff" in key:
-        return "holds a character that XML cannot, in which services list and delete"
-    return "holds a backslash, which Azure takes for a slash" if protocol == "azure" and "\\" in key else None
+        return "has a character that XML cannot, in which services list and delete"
+    return "has a backslash, which Azure takes for a slash" if protocol == "azure" and "\\" in key else None
 
 
 def refused_by_successor(registration: Registration, filename: str) -> str | None:

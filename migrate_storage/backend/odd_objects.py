@@ -20,7 +20,7 @@ from migrate_storage.translate.model import StoreConfig
 
 __all__ = ("is_unreadable", "open_stored", "read_decompressed")
 
-#: What obstore says of an answer with status 200.
+#: What obstore reports of an answer with status 200.
 _UNREADABLE = ("Header missing from response", "contained non UTF-8 characters", "non-partial response when range")
 
 
@@ -50,7 +50,7 @@ async def read_decompressed(caller: Caller, store: Any, key: str) -> bytes:
         key: a key below the store's prefix.
 
     Raises:
-        OSError: its bytes are not the gzip that its header says.
+        OSError: its bytes are not the gzip that its header names.
     """
     result = await caller.call(store, "get", key)
     stored: bytes = (await caller.call(result, "bytes")).to_bytes()

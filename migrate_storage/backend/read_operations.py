@@ -175,7 +175,7 @@ class Reads(Located):
 
     async def _fetch_head(self, caller: Caller, path: PathLike) -> ObjectMeta:
         store, key = self._locate(path)
-        with self._translate_errors("looking at", path):
+        with self._translate_errors("reading attributes of", path):
             return to_meta(str(path), await self._send(caller, (store, key), "head"))
 
     def attributes(self, path: PathLike) -> Attributes:
@@ -192,7 +192,7 @@ class Reads(Located):
 
     async def _fetch_attributes(self, caller: Caller, path: PathLike) -> Attributes:
         store, key = self._locate(path)
-        with self._translate_errors("looking at", path):
+        with self._translate_errors("reading attributes of", path):
             result = await self._send(caller, (store, key), "get", options={"head": True})
             return object_attributes.decode(result.attributes)
 
@@ -207,7 +207,7 @@ class Reads(Located):
     async def _check_exists(self, caller: Caller, path: PathLike) -> bool:
         store, key = self._locate(path)
         try:
-            with self._translate_errors("looking at", path):
+            with self._translate_errors("reading attributes of", path):
                 await caller.call(store, "head", key)
         except FileNotFoundError:
             return False

@@ -14,7 +14,7 @@ __all__ = ("S3Host", "vendor_host")
 
 @dataclass(frozen=True, slots=True)
 class S3Host:
-    """What a host's name tells."""
+    """What a host's name shows."""
 
     #: Empty where the bucket is in the path.
     bucket: str = ""
@@ -57,7 +57,7 @@ _AWS: tuple[tuple[str, bool], ...] = (
 
 
 def vendor_host(host: str) -> S3Host | None:
-    """Return what the host of a known service tells; ``None`` for any other host.
+    """Return what the host of a known service shows; ``None`` for any other host.
 
     Args:
         host: in lower case, without port.

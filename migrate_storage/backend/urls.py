@@ -56,7 +56,7 @@ def parse_url(url: str, service: str | None = None) -> Target:
     if scheme not in _SCHEMES or ":" not in url:
         raise ConfigurationError(f"{_mask_url(url)!r} names no store; write {_EXAMPLES}")
     if any(ord(character) < 32 or ord(character) == 127 for character in url):
-        raise ConfigurationError("the store's URL holds a control character; percent-encode it")
+        raise ConfigurationError("the store's URL has a control character; percent-encode it")
     if scheme in ("file", "local"):
         return _parse_file(url)
     if scheme == "memory":

@@ -107,7 +107,7 @@ class ApplicationOptions:
     columns: tuple[str, ...] = option(
         metavar="NAMES", type=Names(), default=(), shell_complete=complete_columns,
         help="Only these columns: table.column, separated by commas; also such as no model declares.  [default: all that "
-        "hold files]",
+        "have files]",
     )  # fmt: skip
     json_columns: tuple[str, ...] = option(
         metavar="NAMES", type=Names(), default=(),
@@ -115,7 +115,7 @@ class ApplicationOptions:
     )  # fmt: skip
     visible_rows_only: bool = option(
         is_flag=True, in_file=False,
-        help="Go on where row level security hides rows from this role: they stay as they are.",
+        help="Continue where row level security hides rows from this role: they stay as they are.",
     )  # fmt: skip
     settings: Settings = field(default_factory=_get_settings)
     #: Returns the application of the program around the command, if it has one.
@@ -213,7 +213,7 @@ class ApplicationOptions:
 
 def _make_unnamed_error() -> ConfigurationError:
     return ConfigurationError(
-        "say where the application is: --app module[:name], or --database URL, or both in "
+        "name the application: --app module[:name], or --database URL, or both in "
         f"./{DEFAULT_FILE} (`migrate-storage init` writes one; `migrate-storage demo` shows an example)"
     )
 

@@ -43,7 +43,7 @@ _DRIVER_ONLY = frozenset(
 )
 """Parameters that only the process which the user started obeys."""
 _MEMORY = "max_memory"
-"""The parameter of the bytes that a job holds in memory."""
+"""The parameter of the bytes that a job keeps in memory."""
 
 
 class ShardableJob(Job, Protocol):
@@ -72,7 +72,7 @@ class Distribution:
 
         given = (self.shard is not None, self.dask is not None, self.workers != AUTO_WORKERS)
         if sum(given) > 1 and assigned_shard.get() is None:
-            raise ConfigurationError("--shard, --dask and --workers exclude each other: each says who does the job")
+            raise ConfigurationError("--shard, --dask and --workers exclude each other: each decides who does the job")
         self._parse_shard()
 
     def _parse_shard(self) -> ShardRef | None:
@@ -175,7 +175,7 @@ class _DrivenCommand:
 
 
 class _DriverOrOne:
-    """A job by several processes that nobody asked for: where they cannot do it, this process does.
+    """A job by several processes that the user did not ask for: where they cannot do it, this process does.
 
     Args:
         driver: of the processes.
@@ -261,7 +261,7 @@ def _compose_command(
     Args:
         context: Of the command that the user typed.
         travels: Whether the worker may be on another machine.
-        divided: The worker's share of options that hold for all of them together.
+        divided: The worker's share of options that apply to all of them together.
     """
     words, variables = [context.info_name or ""], {}
     for parameter, value in _collect_given_options(context, divided):
@@ -271,17 +271,17 @@ def _compose_command(
             variable = f"MIGRATE_STORAGE_{parameter_variable(flag.removeprefix('--'))}"
             if travels and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
                 raise ConfigurationError(
-                    f"{flag} may hold a secret, and stays out of tasks: set {variable}, here and for the workers"
+                    f"{flag} may contain a secret, and stays out of tasks: set {variable}, here and for the workers"
                 )
             variables[variable] = text
         elif masked(text) != text:
-            raise ConfigurationError(f"{flag} holds what looks like a secret: it cannot be sent to workers")
+            raise ConfigurationError(f"{flag} appears to contain a secret: it cannot be sent to workers")
         elif parameter.is_flag:
             words.append(flag if value else (parameter.secondary_opts or [flag])[0])
         else:
             words += [flag, text]
     if context.params.get("app") is None and context.obj is not None:
-        raise ConfigurationError("workers find the application by its name: say --app module[:name]")
+        raise ConfigurationError("workers find the application by its name: give --app module[:name]")
     return [*words, *_compose_arguments(context)], variables
 
 
@@ -300,7 +300,7 @@ def _compose_arguments(context: click.Context) -> list[str]:
     arguments = (parameter for parameter in context.command.params if isinstance(parameter, click.Argument))
     given = [str(context.params[argument.name or ""]) for argument in arguments]
     if any(masked(text) != text or "?" in text for text in given):
-        raise ConfigurationError("a store that holds a secret cannot be sent to workers: register it under a key")
+        raise ConfigurationError("a store that contains a secret cannot be sent to workers: register it under a key")
     return ["--", *given] if given else []
 
 

@@ -35,7 +35,7 @@ def exit_code_of(work: Callable[[], object]) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":  # of click 8.2 and newer; older ones print the help themselves
             click.echo(error.format_message())
             return 0
-        hint = f" (`{error.ctx.command_path} --help` tells more)" if error.ctx is not None else ""
+        hint = f" (see `{error.ctx.command_path} --help`)" if error.ctx is not None else ""
         return _print_error(f"{error.format_message().rstrip('.')}{hint}", EXIT_USAGE)
     except click.ClickException as error:
         return _print_error(error.format_message(), EXIT_USAGE)

@@ -132,7 +132,7 @@ class _WorkerCount(Typed):
 
 
 AUTO_WORKERS = 0
-"""The number of processes that stands for ``auto``."""
+"""The number of processes that means ``auto``."""
 BANDWIDTH, BYTES, SECONDS, WORKERS = _Bandwidth(), _Bytes(), _Seconds(), _WorkerCount()
 
 

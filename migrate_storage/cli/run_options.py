@@ -85,18 +85,18 @@ class RunRequest:
     settle_time: float = option(
         renamed={"settle": "settle-time"},
         metavar="SECONDS", type=float, default=_DEFAULT.settle_time, show_default=True,
-        help="Time to let late writes arrive before the last look at the sources.",
+        help="Time to let late writes arrive before the last HEADs of the sources.",
     )  # fmt: skip
     opaque_etags: tuple[str, ...] = opaque_etags_option()
     consistent_listings: tuple[str, ...] = option(
         metavar="KEYS", type=Names(), default=(), shell_complete=complete_keys,
-        help="Backends whose listings show each write that was acknowledged before: there one LIST replaces the HEADs of "
+        help="Backends whose listings show each write that was acknowledged before. There one LIST replaces the HEADs of "
         "many sources, as it does on Amazon's, Google's and Azure's own hosts.",
     )  # fmt: skip
     canary_prefix: str | None = option(
         metavar="PREFIX",
-        help="Where listings of the source are not known to be fresh: write small objects there for a moment, behind files whose "
-        "name begins with PREFIX ('' for any), and delete them. A page of a listing that shows one replaces HEADs.",
+        help="Where listings of the source are not known to be fresh: write small objects there, and delete them. They are "
+        "behind files whose name begins with PREFIX ('' for any). A page of a listing that shows one replaces HEADs.",
     )
     shutdown_timeout: float = shutdown_timeout_option(default=_DEFAULT.shutdown_timeout)
     lease_ttl: float = lease_ttl_option(_DEFAULT.lease_ttl, "run")
@@ -109,7 +109,7 @@ class RunRequest:
             ConfigurationError: when the keys are not among the application's backends, or a value is out of range.
         """
         if self.route.source is None:
-            raise ConfigurationError(f"say which backend to leave: --from KEY; {_describe_backends(application)}")
+            raise ConfigurationError(f"name the backend to leave: --from KEY; {_describe_backends(application)}")
         _check_key(application, "--from", self.route.source)
         if self.route.destination is not None:
             _check_key(application, "--to", self.route.destination)

@@ -164,12 +164,12 @@ shutdown_timeout_option = partial(
     help="Time that objects in flight get after Ctrl-C.",
 )
 dry_run_option = partial(
-    option, in_file=False, is_flag=True, help="Say what would happen, in the same counts; change nothing."
+    option, in_file=False, is_flag=True, help="Show what would happen, in the same counts; change nothing."
 )
 opaque_etags_option = partial(
     option, metavar="KEYS", type=Names(), default=(), shell_complete=complete_keys,
-    help="Backends whose ETags look like MD5s and are none, as where KMS encrypts and no HEAD says so: two reads that agree "
-    "count as proof of what was read there.",
+    help="Backends whose ETags have the form of MD5s and are none, as where KMS encrypts and no HEAD shows it. "
+    "Two reads that agree count as proof there.",
 )  # fmt: skip
 references_option = partial(
     option, multiple=True, metavar="SQL|FILE", help="More filenames in use: a SELECT, or a file with one a line."
@@ -181,7 +181,7 @@ def max_memory_option(default: int) -> Any:
     """Declare ``--max-memory``, with a default in bytes."""
     return option(
         renamed={"memory": "max-memory"}, metavar="BYTES", type=BYTES, default=f"{default // MiB}MiB", show_default=True,
-        help="Content held in memory at once, over all objects under way.",
+        help="Content in memory at once, over all objects under way.",
     )  # fmt: skip
 
 
@@ -189,7 +189,7 @@ def lease_ttl_option(default: float, job: str) -> Any:
     """Declare ``--lease-ttl``, with a default in seconds."""
     return option(
         renamed={"lease": "lease-ttl"}, metavar="SECONDS", type=float, default=default, show_default=True,
-        help=f"Time after which a {job} that died no longer holds up the next one.",
+        help=f"Time after which a {job} that died no longer blocks the next one.",
     )  # fmt: skip
 
 
@@ -199,8 +199,8 @@ class CensusFlags:
 
     census: tuple[str, ...] = option(
         metavar="full|none|TABLES", type=Names(), default=(),
-        help="Search every table that this role sees for rows that name the key, also those that no model has: full, "
-        "none, or only TABLES, separated by commas.  [default: full where something is changed or deleted; else "
+        help="Search every table that this role sees for rows that name the key, also those that no model has. "
+        "Full, none, or only TABLES, separated by commas.  [default: full where something is changed or deleted; else "
         "the last one is shown]",
     )  # fmt: skip
     excused: tuple[str, ...] = option(
@@ -210,7 +210,7 @@ class CensusFlags:
     )  # fmt: skip
     visible_tables_only: bool = option(
         is_flag=True,
-        help="Go on although the server hides tables from this role (MariaDB, MySQL): none of them matters.",
+        help="Continue although the server hides tables from this role (MariaDB, MySQL): none of them matters.",
     )
     census_rate: float | None = option(
         metavar="ROWS", type=float, help="Rows searched in a second.  [default: no limit]"
@@ -225,7 +225,7 @@ class DiffFileOptions:
     match: Path | None = file_option(help="Objects that are equal.")
     differ: Path | None = file_option(help="Objects that differ.")
     missing_on_dst: Path | None = file_option(
-        help="Objects that the destination does not hold, or that rows name and no store holds."
+        help="Objects that the destination does not have, or that rows name and no store has."
     )
     missing_on_src: Path | None = file_option(help="Objects of the other side only.")
     error: Path | None = file_option(help="Objects that could not be compared.")
@@ -237,7 +237,7 @@ class Output:
 
     json: bool = option(in_file=False, is_flag=True, help="Speak JSON, one value a line, on standard output.")
     quiet: bool = option(
-        "--quiet", "-q", in_file=False, is_flag=True, help="Say nothing unless there is something to do."
+        "--quiet", "-q", in_file=False, is_flag=True, help="Print nothing unless there is something to do."
     )
     #: Where a job writes its metrics.
     metrics_file: Path | None = None

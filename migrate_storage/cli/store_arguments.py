@@ -47,7 +47,7 @@ class Assignment(click.ParamType):  # type: ignore[type-arg]
             try:
                 return name.strip(), json.loads(given)
             except ValueError:
-                self.fail(f"the value of {name.strip()!r} looks like JSON and is none", param, ctx)
+                self.fail(f"the value of {name.strip()!r} begins as JSON and is none", param, ctx)
         return name.strip(), given
 
     @staticmethod
@@ -93,7 +93,7 @@ class StoreArguments:
         if self.files_from is None:
             return Filters(include, exclude, None)
         if include or exclude:
-            raise ConfigurationError("--files-from says exactly what is meant: leave --include and --exclude out")
+            raise ConfigurationError("--files-from names exactly what is meant: leave --include and --exclude out")
         return Filters(include, exclude, names_in(self.files_from))
 
     @contextlib.contextmanager

@@ -190,7 +190,7 @@ def _to_regex(pattern: str) -> re.Pattern[str]:
         kind, text = str(found.lastgroup), found[0]
         if kind == "open" or kind == "close":
             if inside is (kind == "open"):
-                raise ValueError("braces in it are not closed, or one stands in another: write it as {jpg,png}")
+                raise ValueError("braces in it are not closed, or one is inside another: write it as {jpg,png}")
             inside = kind == "open"
         parts.append(_translate_token(kind, text, found["regex"], inside=inside))
     if inside:

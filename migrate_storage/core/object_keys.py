@@ -49,7 +49,7 @@ def unaddressable(key: str, *, local: bool = False) -> str | None:
         if segment in (".", ".."):
             return f"has a path segment {segment!r}"
     if _CONTROL.search(key):
-        return "holds a control character"
+        return "has a control character"
     if _SURROGATE.search(key):
         return "is not valid Unicode"
     if local:

@@ -43,7 +43,7 @@ EXPLANATIONS = {
     SOURCE_DIGEST: "the source's own digest is that of the bytes that were read",
     LOCAL_SOURCE: "the source is a disk or the memory of this machine, read once",
     SOURCE_REREAD: "the source reports no digest, so it was read a second time, and gave the same bytes",
-    BY_OPTION: "the digest of the source is another one, but an option says that its ETags are none",
+    BY_OPTION: "the digest of the source is another one, but by an option its ETags are none",
     DESTINATION_DIGEST: "the destination's own digest is that of the bytes that were written",
     DESTINATION_READBACK: "the copy was read again, and has the bytes that were written",
     SERVER_SIDE_COPY: "the service copied the object, and both objects have the same digest",

@@ -81,5 +81,5 @@ class ComparedKeys:
 
 
 def _is_storable(key: str) -> bool:
-    """Whether a text column of each database holds a key: a name on a disk may be no UTF-8, one in a bucket may have a NUL."""
+    """Whether a text column of each database can store a key: a name on a disk may be no UTF-8, one in a bucket may have a NUL."""
     return "\0" not in key and key.encode("utf-8", "replace").decode() == key

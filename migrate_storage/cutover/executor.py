@@ -62,7 +62,7 @@ class ProtocolExecutor:
             ConfigurationError: the backend has no outbox.
         """
         if self._outbox is None:
-            raise ConfigurationError("a cutover beyond phase source writes down what is not settled: pass outbox=")
+            raise ConfigurationError("a cutover beyond phase source records entries of keys: pass outbox=")
         return self._outbox
 
     async def renew_lease(self, caller: Caller, *, writing: bool = False) -> OperationLease:

@@ -320,7 +320,7 @@ def repair(writable: frozenset[Side], backfill: Side | None = None) -> Protocol:
 
 
 def _repair_once(entry: Entry, writable: frozenset[Side]) -> Generator[Step, Any, bool | None]:
-    """Return whether the key is settled; ``None`` if it must write a forbidden side."""
+    """Return whether the key's entry is closed; ``None`` if it must write a forbidden side."""
     before = yield Head(entry.side)
     if before is None and entry.side is Side.DESTINATION and not entry.tombstone:
         # No process deleted the object, so it was never copied to the destination.

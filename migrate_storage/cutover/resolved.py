@@ -143,7 +143,7 @@ def sides_of(
                     f"its class {own[0]} reads in its own way, so it is unknown which objects its rows need"
                 )
             if not all(part.root.service for part in sides[key].parts):
-                raise ValueError(f"{type(backend).__name__} tells no place that is known here")
+                raise ValueError(f"{type(backend).__name__} has no place that is known here")
         except Exception as error:
             raise ConfigurationError(
                 f"the backend {key!r} cannot be resolved to a place: {error}; nothing is deleted while that is so"

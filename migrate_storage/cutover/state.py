@@ -1,6 +1,6 @@
-"""The state of a cutover, as its database tells it: the phase, the processes that act in it, and the unsettled keys.
+"""The state of a cutover in its database: the phase, the processes that act in it, and the open entries.
 
-Nothing here takes a lease or changes a table: a command that looks is no process of the cutover.
+Nothing here takes a lease or changes a table: a command that only reads is no process of the cutover.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class CutoverState:
         return not self.entries.get(other)
 
     def describe(self) -> str:
-        """Return the state in one line: the phase, the processes, the unsettled keys."""
+        """Return the state in one line: the phase, the processes, the open entries."""
         parts = [f"phase {self.phase.name}" if self.phase else "a phase that is not shared"]
         if self.phase and not self.shared:
             parts[0] += " (of this process: it is not shared, and that of others is not known)"
@@ -77,7 +77,7 @@ class CutoverState:
             )
             count = amount(len(self.processes), "process", "processes")
             parts.append(f"{count} at work" + (f" ({names})" if names else ""))
-        parts.append(f"{amount(self.unsettled, 'key')} not settled")
+        parts.append(f"{amount(self.unsettled, 'key')} with an open entry")
         return ", ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:

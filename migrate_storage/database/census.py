@@ -121,7 +121,7 @@ def _choose_tables(catalog: Catalog, names: Sequence[str]) -> list[CatalogTable]
     if missing:
         raise ConfigurationError(
             f"--census {', '.join(sorted(missing))}: this role sees no such table; name it as table or schema.table, "
-            "or say full or none"
+            "or give full or none"
         )
     return chosen
 
@@ -252,7 +252,7 @@ class _Search:
         self._report(of)
         pause = count / self._scope.rate - (time.monotonic() - began) if self._scope.rate else 0.0
         if self._wait(min(max(pause, 0.0), _MAX_PAUSE_SECONDS)):
-            raise StoppedError("told to stop: the census is not whole")
+            raise StoppedError("a stop was requested: the census is not whole")
 
     def _report(self, of: CatalogTable) -> None:
         name = ".".join(filter(None, of.shown))

@@ -18,7 +18,7 @@ from migrate_storage.database.row_statements import RowStatements, Swap
 __all__ = ("SWAPPED", "WRITTEN_BY_ANOTHER", "CompareAndSwap", "SwapResult")
 
 LEFT_AS_IT_IS = (
-    "an UPDATE leaves the row as it is, though nobody changed it: a trigger, rule, view or policy of the database "
+    "an UPDATE leaves the row as it is, though no other write changed it: a trigger, rule, view or policy of the database "
     "keeps its value"
 )
 WRITTEN_OTHERWISE = "a trigger or rule of the database writes another value than the UPDATE sets; it was rolled back"
@@ -37,7 +37,7 @@ class SwapResult:
 SWAPPED = SwapResult(True)
 """The row has the new value."""
 WRITTEN_BY_ANOTHER = SwapResult(False)
-"""The row was changed or deleted by somebody else, whose write stands."""
+"""Another program changed or deleted the row, and its write stays."""
 
 
 class CompareAndSwap:
@@ -84,7 +84,7 @@ class CompareAndSwap:
         if changed > 1:
             raise WrongUpdateError(f"its UPDATE changed {changed} rows instead of one; it was rolled back")
         if changed == 0 and old != new and (now := _only_value(values)) is not None and same_json(now, old):
-            # Somebody may have put the old value back just now.
+            # Another program may have put the old value back just now.
             return self._swap_again(connection, pk, old, new)
         return _judge(values, old, new, updated=changed == 1)
 
@@ -149,7 +149,7 @@ class CompareAndSwap:
 def _only_value(values: Sequence[str | None]) -> str | None:
     """Return the value of the one row with a key; ``None`` where there is no row, or its value is NULL."""
     if len(values) > 1:
-        raise WrongUpdateError(f"{len(values)} rows have its key, so that nothing tells them apart")
+        raise WrongUpdateError(f"{len(values)} rows have its key, so they cannot be distinguished")
     return values[0] if values else None
 
 

@@ -46,7 +46,7 @@ _FULL_CODES = frozenset[int | str]().union(*(each.full_codes for each in DIALECT
 _TIMEOUT_CODES = frozenset[int | str]().union(*(each.timeout_codes for each in DIALECTS.values()))
 _FULL_WORDS = tuple(words for each in DIALECTS.values() for words in each.full_messages)
 _READING_OPTIONS = frozenset({"stream_results", "yield_per", "max_row_buffer", "compiled_cache", "no_parameters"})
-"""Execution options that say how an application reads results, and nothing about where its tables are."""
+"""Execution options that decide how an application reads results, and nothing about where its tables are."""
 _CONNECTION_WORDS = ("connection", "server closed", "timeout", "timed out", "starting up", "shutting down")
 """Words in the message of a connection error without a code."""
 
@@ -176,7 +176,7 @@ class Database:
         self.dialect = dialect_of(self._sync_engine.dialect)
 
     def schema(self, name: str | None) -> str | None:
-        """The schema in which the application's engine looks for tables of a schema (``schema_translate_map``)."""
+        """The schema in which the application's engine finds tables of a schema (``schema_translate_map``)."""
         return self._schemas.get(name, name)
 
     def transaction(
@@ -203,7 +203,7 @@ class Database:
                 if is_full(error):
                     raise RunError(
                         f"the database {self} cannot write to its disk: {describe_failure(error)}; nothing is half "
-                        "done: make room there, then run the same command again to go on"
+                        "done: make room there, then run the same command again to resume"
                     ) from error
                 if isinstance(error, DBAPIError):
                     if not retry_slow and is_timeout(error):
@@ -213,14 +213,14 @@ class Database:
                 if isinstance(error, DBAPIError) and not is_transient(error):
                     reason = describe_failure(error)
                     raise RefusedError(
-                        f"the database {self} refuses: {reason}; nothing is half done: mend that, then run the same "
-                        "command again to go on",
+                        f"the database {self} refuses: {reason}; nothing is half done: fix that, then run the same "
+                        "command again to resume",
                         reason,
                     ) from error
                 if not is_transient(error) or attempt == attempts:
                     raise RunError(
                         f"the database {self} failed {attempt} times: {describe_failure(error)}; nothing is half "
-                        "done, run the same command again to go on"
+                        "done, run the same command again to resume"
                     ) from error
                 longest = min(MAX_RETRY_SECONDS, 0.05 * 2**attempt)
                 time.sleep(longest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret

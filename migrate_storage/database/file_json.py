@@ -48,8 +48,8 @@ def parse_slots(of: Column, row: Row) -> tuple[Slot, ...]:
 
     Raises:
         BrokenValueError: the value is not what a FileObject writes: not JSON, not an object or a list of them, or
-            without a filename or backend. In a nested column only JSON that may hold a file, and cannot be written
-            back unchanged, is broken.
+            without a filename or backend. In a nested column only JSON that may have a file, and cannot be
+            written back unchanged, is broken.
     """
     if of.nested:
         found: Iterable[tuple[SlotPath, Any]] = _find_files(row.value)
@@ -79,7 +79,7 @@ def parse_single_file(value: str) -> dict[str, Any] | None:
 
 def _check_file(entry: Any) -> Mapping[str, Any]:
     if not isinstance(entry, Mapping):
-        raise BrokenValueError(f"its value holds a {type(entry).__name__} where a file should be")
+        raise BrokenValueError(f"its value has a {type(entry).__name__} where a file should be")
     if not isinstance(entry.get("backend"), str):
         raise BrokenValueError("a file in it names no backend")
     if not isinstance(entry.get("filename"), str) or not entry["filename"]:
@@ -238,19 +238,19 @@ def _parse(value: str) -> Any:
 def _parse_exact_float(literal: str) -> float:
     number = float(literal)
     if decimal.Decimal(literal) != decimal.Decimal(repr(number)):
-        raise BrokenValueError(f"its JSON holds a number that cannot be kept exactly: {literal[:40]}")
+        raise BrokenValueError(f"its JSON has a number that cannot be kept exactly: {literal[:40]}")
     return number
 
 
 def _parse_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise BrokenValueError("its JSON holds the same key twice")
+        raise BrokenValueError("its JSON has the same key twice")
     return value
 
 
 def _refuse_constant(name: str) -> float:
-    raise BrokenValueError(f"its JSON holds {name}")
+    raise BrokenValueError(f"its JSON has {name}")
 
 
 _decoder = json.JSONDecoder(

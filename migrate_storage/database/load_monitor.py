@@ -77,7 +77,7 @@ class LoadMonitor:
             try:
                 seconds = server.transaction(partial(lag.seconds, server=str(server)))
             except (SQLAlchemyError, RunError, ConfigurationError) as error:
-                return f"{server} does not say how far its replication lags: {describe_failure(error)}"
+                return f"{server} does not report how far its replication lags: {describe_failure(error)}"
             if seconds is None:
                 return f"replication to {server} has stopped"
             if seconds > self._max_lag:

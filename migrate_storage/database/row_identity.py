@@ -1,4 +1,4 @@
-"""Whether the key of a table tells its rows apart, asked of the database before anything is changed."""
+"""Check in the database whether the key of a table is unique, before anything is changed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _EXAMPLES = 2
 
 @dataclass(frozen=True, slots=True)
 class DoubtfulKeys:
-    """Rows that their key does not tell from all others."""
+    """Rows that share their key with others."""
 
     #: How many rows.
     count: int
@@ -36,7 +36,7 @@ class DoubtfulKeys:
 
 
 def check_row_identity(rows: FileColumn) -> None:
-    """Refuse a table whose rows the key does not tell apart.
+    """Refuse a table with rows that share a key.
 
     Args:
         rows: any column of the table. All its rows are searched, whatever the column is restricted to.

@@ -30,7 +30,7 @@ __all__ = (
 IN_LIST_VALUES = 400
 """Values in one IN list: below every database's limit on parameters."""
 SET_ROWS = 5_000
-"""Rows in one statement, and values that one statement looks for."""
+"""Rows in one statement, and values that one statement searches for."""
 
 _Values = Mapping[str, Any]
 

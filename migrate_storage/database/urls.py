@@ -31,7 +31,7 @@ def engine_from_url(url: str) -> AnyEngine:
         parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):
         raise ConfigurationError(
-            "the database URL cannot be parsed: it looks like postgresql+psycopg://user:password@host/name"
+            "the database URL cannot be parsed: its form is postgresql+psycopg://user:password@host/name"
         ) from None
     shown = parsed.render_as_string()
     refuse_kind(parsed)

@@ -1,7 +1,7 @@
 """Limit how many objects are processed at once, while the run is active.
 
 Each worker passes the limiter with an object. The limit is halved when a service throttles, grows by one after a full round of
-successes, and is zero while the run is paused. Where nobody gave a limit, it also grows while that makes the run faster.
+successes, and is zero while the run is paused. Where the user gave no limit, it also grows while that makes the run faster.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ class WriteConditions:
 
     Args:
         create_only: whether a probe showed that a PUT refuses to replace an object.
-        on_contradiction: called once for each condition that is given up, with a line that says why.
+        on_contradiction: called once for each condition that is given up, with a line that gives the reason.
     """
 
     def __init__(self, *, create_only: bool, on_contradiction: Callable[[str], None]) -> None:

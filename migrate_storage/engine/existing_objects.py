@@ -1,8 +1,8 @@
 """Compare an object with what already was at its destination: by digest where that proves equality, else by content.
 
 Two digests count as one of the same bytes when each side states the MD5 of the whole object: an ETag with the form of an MD5,
-``Content-MD5`` of Azure, ``x-goog-hash`` of Google. A signed HEAD must have shown both, because only its headers say whether an
-object is encrypted with KMS or with a customer's key; then its ETag states nothing. A local disk is read in place of a HEAD.
+``Content-MD5`` of Azure, ``x-goog-hash`` of Google. A signed HEAD must have shown both, because only its headers show whether
+an object is encrypted with KMS or with a customer's key; then its ETag states nothing. A local disk is read in place of a HEAD.
 The ETag of an upload in parts states nothing either, because the size of its parts is not known.
 
 The first objects whose digests are equal are read in full on both sides. If one of them has other bytes than it states, no

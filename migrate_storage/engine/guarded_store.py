@@ -63,7 +63,7 @@ class GuardedStore:
         The PUT has the condition as well (``If-Match``), where the store supports that. So a write between the two is not replaced.
         """
         if not self._is_expected(self._head()):
-            raise WrittenByAnotherError(f"{path} was written by somebody else just now")
+            raise WrittenByAnotherError(f"{path} was written by another program just now")
         put = partial(self._store.put, path, content, create=create and self._expected is None, **options)
         self._written = self._put_expected(put, in_one_request=isinstance(content, bytes))
         return self._written
@@ -75,7 +75,7 @@ class GuardedStore:
             return put(replaces=self._expected)
         except FileExistsError as error:
             if not self._is_expected(self._head()):
-                raise WrittenByAnotherError(f"{self._at.key} was written by somebody else just now") from error
+                raise WrittenByAnotherError(f"{self._at.key} was written by another program just now") from error
         except Exception as error:
             if classify(error).kind is not FailureKind.PERMANENT:
                 raise

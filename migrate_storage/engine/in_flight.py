@@ -192,8 +192,8 @@ class PendingObject:
             return ""
         if all(row.renews for row, _ in self._tried):
             # They named the copy already, so that no later pass finds them by the source key.
-            return "no row names the copy any more: the application changed the rows meanwhile, and that write stands"
-        return "the row was changed meanwhile; that write stands, and the next pass looks again"
+            return "no row names the copy any more: the application changed the rows meanwhile, and that write stays"
+        return "the row was changed meanwhile; that write stays, and the next pass reads the row again"
 
     # -- its outcome
 

@@ -59,8 +59,8 @@ def lists_freshly(side: ResolvedBackend) -> bool:
     That is known of services that document it and are asked under their own host name: Amazon S3
     (https://docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html#ConsistencyModel), Google Cloud Storage
     (https://cloud.google.com/storage/docs/consistency) and Azure Blob Storage
-    (https://learn.microsoft.com/azure/storage/blobs/concurrency-manage). Of others only the user can know it. No probe shows it:
-    the answer to one LIST does not tell how old the answer to another one is.
+    (https://learn.microsoft.com/azure/storage/blobs/concurrency-manage). Of others only the user can know it. No probe shows
+    it: the answer to one LIST does not show how old the answer to another one is.
     """
     root = side.root
     if side.consistent_listings:

@@ -205,7 +205,7 @@ class ObjectCopier:
             return CopyResult(task=task, verified=verified)
         equal = compare_content(source, destination, self._retry)
         if equal is None:
-            reason = f"opened through {destination.store.name} it holds other bytes than through {source.store.name}"
+            reason = f"opened through {destination.store.name} it has other bytes than through {source.store.name}"
             return CopyResult(task=task, kind=OutcomeKind.MISMATCH, reason=reason)
         if task.item.action is Action.SKIP:
             return CopyResult(task=task, kind=OutcomeKind.UNCHANGED, verified=equal)
@@ -438,7 +438,7 @@ class ObjectCopier:
             kind, reason = self._judge_difference(copy, record, now)
         else:
             kind = OutcomeKind.DESTINATION_EXISTS
-            reason = f"another object stands at {copy.task.item.destination} already: move it away or choose another prefix, then run again"
+            reason = f"another object is at {copy.task.item.destination} already: move it away or choose another prefix, then run again"
         return CopyResult(task=copy.task, kind=kind, reason=reason)
 
     def _compare_existing(self, copy: _Copy) -> Verified | None:

@@ -91,7 +91,7 @@ class MigrationPlan:
             return None
         helps = not self.encode and self._reason_to_refuse(encode_key(path, local=service == "file")) is None
         advice = "--invalid-keys encode gives it a percent-encoded name" if helps else "give it another name"
-        return f"{self.destination.key} cannot hold this filename: it {reason}; {advice}"
+        return f"{self.destination.key} cannot have this filename: it {reason}; {advice}"
 
     def _reason_to_refuse(self, path: str) -> str | None:
         registration = self.destination.registration
@@ -156,7 +156,7 @@ class MigrationPlan:
             if not _is_unicode(filename):
                 raise ValueError("a filename in it is no valid Unicode: no store and no database can be asked for it")
             if "\0" in filename:
-                raise ValueError("a filename in it has a NUL character, which no disk and no PostgreSQL can hold")
+                raise ValueError("a filename in it has a NUL character, which no disk and no PostgreSQL can store")
             place = self.source.place(filename)
             id_ = object_id(place, self.destination.key)
             if id_ in found:

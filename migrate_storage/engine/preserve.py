@@ -28,8 +28,8 @@ _PROBE_TAGS = "migrate-storage=probe"
 _DEFAULT_CLASSES = {"s3": "STANDARD"}
 """The class of a service for which a HEAD has no header."""
 _NOT_PRESERVED = {
-    "s3": "object tags, ACLs, storage class, retention and legal holds, encryption settings, older versions and Last-Modified",
-    "gcs": "ACLs, storage class, holds, encryption keys, older generations and update time",
+    "s3": "object tags, ACLs, storage class, retention and legal locks, encryption settings, older versions and Last-Modified",
+    "gcs": "ACLs, storage class, retention locks, encryption keys, older generations and update time",
     "azure": "blob tags, access tier, immutability, snapshots, older versions and Last-Modified",
     "file": "owner, mode and modification time",
     "own": "anything but bytes; the content type is that of the row",
@@ -186,5 +186,5 @@ def note_not_preserved(source: ResolvedBackend, asked: Preservation) -> tuple[No
         for name in _NAMES[word]:
             what = what.replace(name, "")
     todo = "set what you need of it on the destination; the source keeps it until it is purged"
-    code, message = f"not-carried.{service}", f"a copy does not carry {what}"
+    code, message = f"not-carried.{service}", f"a copy does not preserve {what}"
     return (Note(severity=Severity.INFO, code=code, subject=source.key, message=message, todo=todo),)

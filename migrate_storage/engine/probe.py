@@ -31,7 +31,7 @@ __all__ = (
 
 SCRATCH = ".migrate-storage"
 """The prefix of the objects that probe a destination."""
-_PROBE = b"migrate-storage looks whether it may write here"
+_PROBE = b"migrate-storage checks whether it may write here"
 """The content of these objects."""
 _MAX_PROBE_WRITES = 3
 """How often a probe object is written until it can be read back unchanged: a bit may flip on the way."""
@@ -92,7 +92,7 @@ def check_absent(side: ResolvedBackend, retry: Retry) -> None:
 
 
 def check_present(side: ResolvedBackend, retry: Retry) -> None:
-    """Check that "not found" at the destination means an object: a HEAD does not tell a missing bucket from a missing object.
+    """Check that "not found" at the destination means an object: a HEAD answers alike for a missing bucket and a missing object.
 
     Raises:
         PreflightError: its bucket or folder itself is missing, or cannot be read.
@@ -123,7 +123,7 @@ def _check_not_found(side: ResolvedBackend, at: ObjectAt, what: str, retry: Retr
                 raise PreflightError(explain_unusable(what, "reading a key that does not exist", missing)) from missing
         else:
             advice = _RAISE_MISSING if isinstance(at.store, BackendStore) else "check the endpoint and the path style"
-            raise PreflightError(f"{what} answers that a random key exists: it cannot be asked what it holds; {advice}")
+            raise PreflightError(f"{what} answers that a random key exists: it cannot be asked what it has; {advice}")
         try:
             listed()
         except StoreRequestError as error:

@@ -1,4 +1,4 @@
-"""Settle the row updates that a killed run left open in the journal."""
+"""Complete the row updates that a killed run left open in the journal."""
 
 from __future__ import annotations
 

@@ -195,7 +195,7 @@ def _read_windows(database: Database, columns: Sequence[Column]) -> Iterator[tup
                 yield rows, window
         except (SQLAlchemyError, RefusedError) as error:
             raise RunError(
-                f"{column} cannot be read: {describe_failure(error.__cause__ if isinstance(error, RefusedError) and error.__cause__ else error)}; nobody knows what it names, so nothing is deleted"
+                f"{column} cannot be read: {describe_failure(error.__cause__ if isinstance(error, RefusedError) and error.__cause__ else error)}; what it names is unknown, so nothing is deleted"
             ) from error
 
 
@@ -206,7 +206,7 @@ def _resolve_slots(
         slots = parse_slots(rows.column, row)
     except BrokenValueError as error:
         raise RunError(
-            f"{RowRef(rows.column, row.pk)} cannot be read ({error}): nobody knows what it names, so nothing is deleted"
+            f"{RowRef(rows.column, row.pk)} cannot be read ({error}): what it names is unknown, so nothing is deleted"
         ) from error
     for slot in slots:
         side = sides.get(slot.file["backend"])
@@ -214,6 +214,6 @@ def _resolve_slots(
             continue
         if side is None:
             raise RunError(
-                f"{slot.ref} names the backend {slot.file['backend']!r}, which is not registered: nobody knows where that is, so nothing is deleted"
+                f"{slot.ref} names the backend {slot.file['backend']!r}, which is not registered: its place is unknown, so nothing is deleted"
             )
         yield slot, tuple(part.place(slot.file["filename"]) for part in side.parts)

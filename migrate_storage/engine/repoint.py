@@ -125,7 +125,7 @@ def repoint_rows(
 ) -> list[SwapResult]:
     """Update rows and record object results, in one transaction where possible.
 
-    Where they do not, each update is recorded as an intent first, and settled after the commit of the rows.
+    Where they do not, each update is recorded as an intent first, and completed after the commit of the rows.
 
     Args:
         updates: rows to update, in any order.

@@ -110,7 +110,7 @@ class Scheduler:
         self._pool = WorkerPool(control.limiter, control.stopping, control.limit_reached)
         self._rechecks = BatchedRechecks(copier.listings)
         self._repointer = BatchRepointer(recorder)
-        self._breaker = CircuitBreaker(advice=", it goes on from here")
+        self._breaker = CircuitBreaker(advice=", it resumes from here")
         self._objects: dict[str, PendingObject] = {}
         #: Reports outcomes, and counts those that earlier passes did not have.
         self.outcomes = OutcomeReporter(recorder, self._plan, on_outcome)

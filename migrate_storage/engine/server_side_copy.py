@@ -107,7 +107,7 @@ def probe_server_side_copy(
         if isinstance(probed, str):
             reasons[place.root] = probed
         elif capabilities.create_only and not probed.create_only:
-            reasons[place.root] = "its copies replace what stands there, and its puts do not"
+            reasons[place.root] = "its copies replace an existing object, and its puts do not"
         else:
             copiers[place.root] = probed
     notes = [

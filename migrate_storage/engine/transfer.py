@@ -54,7 +54,7 @@ class SourceMissingError(ObjectCheckError):
     """
 
     def __init__(self, source: ObjectAt) -> None:
-        super().__init__(f"{source.store.name} holds no object {source.key!r}")
+        super().__init__(f"{source.store.name} has no object {source.key!r}")
 
 
 def part_size(size: int) -> int:
@@ -146,7 +146,7 @@ class CopyPolicy:
     head_copy: bool = True
     #: What the destination may report of a copy as its ETag.
     digests: DigestPlan = field(default_factory=DigestPlan)
-    #: Whether the user says that ETags of the source are no digests: then one that differs from the bytes is none.
+    #: Whether, by an option, ETags of the source are no digests: then one that differs from the bytes is none.
     opaque_source: bool = False
     #: HEAD the source after the copy, and copy again where it changed.
     recheck_source: bool = True
@@ -193,7 +193,7 @@ class UnverifiedCopy:
     sha256: str
     #: ETags that a store may give to these bytes.
     e_tags: frozenset[str]
-    #: Whether the user says that ETags of the source are no digests.
+    #: Whether, by an option, ETags of the source are no digests.
     opaque_source: bool = False
     #: Whether a destination with another ETag than these contradicts itself.
     e_tag_is_digest: bool = False
@@ -226,7 +226,7 @@ def copy_bytes(
     Raises:
         SourceMissingError: there is no such source object.
         ConnectionError: the body ended early.
-        FileExistsError: the policy says ``create``, and the destination has an object.
+        FileExistsError: the policy is ``create``, and the destination has an object.
         Exception: what the stores raise.
     """
     try:

@@ -5,8 +5,8 @@ same bytes, or it is a local disk. The bytes at the destination are those that w
 equals, or reading them back gives the same bytes.
 
 No read outvotes a digest. An ETag with the form of an MD5 is taken for one, so bytes that differ from it are unverified,
-however often they are read. Two reads count where there is no digest: an ETag of another form, one of unknown parts, an
-object whose HEAD names KMS or a customer's key, or a backend of which the user says so. At the destination a probe shows
+however often they are read. Two reads count where there is no digest: an ETag of another form, one of unknown parts,
+an object whose HEAD names KMS or a customer's key, or a backend that an option names. At the destination a probe shows
 whether an ETag is a digest.
 """
 
@@ -135,7 +135,7 @@ def copy_verified(source: ObjectAt, destination: ObjectAt, policy: CopyPolicy, r
         StoreRequestError: a request failed for good.
         StoppedError: the run was asked to stop; a multipart upload was aborted.
 
-    An error says in ``left`` which object of ours stands at the destination.
+    An error has in ``left`` which object of ours is at the destination.
     """
     written: list[ObjectMeta] = []
     try:
@@ -241,9 +241,7 @@ def verify(copied: UnverifiedCopy, source: ObjectAt, destination: ObjectAt, retr
         DiffersError: the destination has other bytes than those that were read.
     """
     if copied.destination.size != copied.source.size:
-        raise DiffersError(
-            f"{destination.key} holds {copied.destination.size} bytes, {copied.source.size} were written"
-        )
+        raise DiffersError(f"{destination.key} has {copied.destination.size} bytes, {copied.source.size} were written")
     return Verified(
         source=copied.source,
         destination=copied.destination,
@@ -268,20 +266,20 @@ def _prove_source(copied: UnverifiedCopy, source: ObjectAt, retry: Retry) -> str
 
 
 def _has_claimed_digest(at: ObjectAt, found: ObjectMeta, e_tags: Collection[str], retry: Retry) -> bool:
-    """Whether the bytes that were read, which have these digests, are those of the digest that the store tells.
+    """Whether the bytes that were read, which have these digests, are those of the digest that the store reports.
 
     Returns:
         ``False`` where it tells none.
 
     Raises:
-        ContradictedError: it tells another.
+        ContradictedError: it reports another.
         SourceChangedError: the object was replaced since.
     """
     claimed = claimed_digest(found)
     if claimed in e_tags:
         return True
     if claimed is None and MULTIPART.fullmatch(found.e_tag or ""):
-        # No header of S3 tells more of an upload in parts.
+        # No header of S3 shows more of an upload in parts.
         return False
     told = retry.call(lambda: at.store.digest_headers(at.key))
     if told.e_tag and found.e_tag and told.e_tag != found.e_tag:
@@ -301,8 +299,8 @@ def claimed_digest(found: ObjectMeta) -> str | None:
 
 def _describe_contradiction(at: ObjectAt, claimed: str) -> str:
     return (
-        f"the bytes of {at.key} are not those of its MD5 {claimed}: they are damaged, or what {at.store.name} tells "
-        "is no MD5 of them, which --opaque-etags says"
+        f"the bytes of {at.key} are not those of its MD5 {claimed}: they are damaged, or what {at.store.name} reports "
+        "is no MD5 of them, which --opaque-etags declares"
     )
 
 
@@ -323,7 +321,7 @@ def _prove_destination(copied: UnverifiedCopy, destination: ObjectAt, retry: Ret
     for _ in range(_READBACKS):
         if retry.call(lambda: sha256_of(destination)) == copied.sha256:
             return DESTINATION_READBACK
-    raise DiffersError(f"read back, {destination.key} does not hold the bytes that were written")
+    raise DiffersError(f"read back, {destination.key} does not have the bytes that were written")
 
 
 def sha256_of(at: ObjectAt) -> str:

@@ -13,7 +13,7 @@ MIN_GAIN_SHARE = 0.5
 MIN_TRIAL_SECONDS = 1.0
 """Seconds for which a rate is measured at least."""
 REST_SECONDS = 30.0
-"""Seconds after a trial in vain until the next one: the objects or the network may be others by then."""
+"""Seconds after a trial that gained nothing until the next one: the objects or the network may be others by then."""
 
 
 class WidthSearch:
@@ -29,7 +29,7 @@ class WidthSearch:
         self._widest, self._clock = widest, clock
         #: Objects at once now.
         self.width = width
-        #: The width before the trial that goes on, with its rate; ``None`` while none does.
+        #: The width before the trial under way, with its rate; ``None`` while there is none.
         self._narrower: tuple[int, float] | None = None
         self._rest_until = clock()
         self._begin_measuring()

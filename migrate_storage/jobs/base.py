@@ -144,7 +144,7 @@ class Job(ABC, Generic[F]):
         """Join the run that is under way, or begin one.
 
         Returns:
-            Its id, and the name of the lease that its driver holds in the run's name.
+            Its id, and the name of the lease that its driver has in the run's name.
         """
         return self._coordinator(journal, sharded).begin(total=None, into=shards), sharded.lease
 

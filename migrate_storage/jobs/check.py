@@ -31,7 +31,7 @@ _KINDS = {
     Relation.EXTRA: (OutcomeKind.MISSING, "at the destination only"),
     Relation.UNPROVED: (
         OutcomeKind.UNVERIFIED,
-        "of one size, and no digest is told by both: --checksum or --download reads them",
+        "of one size, and no digest is reported by both: --checksum or --download reads them",
     ),
     Relation.ERROR: (OutcomeKind.FAILED, ""),
 }

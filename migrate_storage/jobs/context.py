@@ -39,7 +39,7 @@ class JobPace:
     bandwidth: Bandwidth | None = None
     #: ``None`` sets no limit.
     max_requests_per_second: float | None = None
-    #: Bytes of content that a store may hold at once which reads objects whole; ``None`` means 64 MiB.
+    #: Bytes of content that a store which reads objects whole may have in memory at once; ``None`` means 64 MiB.
     max_memory: int | None = None
     #: Bytes of content after which no further object is begun; ``None`` sets no limit.
     max_bytes: int | None = None
@@ -74,7 +74,7 @@ class JobContext:
             StoppedError: the job was asked to stop.
         """
         if self.stop.is_set():
-            raise StoppedError("told to stop: a large object was left half-way, its upload aborted")
+            raise StoppedError("a stop was requested: a large object was left half-way, its upload aborted")
 
     def note_fallback(self, message: str) -> None:
         """Announce that another library had to list a store."""
@@ -92,7 +92,7 @@ class JobContext:
         """Return what all copies of the job share.
 
         Args:
-            memory: bytes of content held at once.
+            memory: bytes of content in memory at once.
         """
         return CopyResources(
             retry=self.retry,

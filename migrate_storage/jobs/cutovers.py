@@ -74,7 +74,7 @@ def find_unread(side: ResolvedBackend, filename: str, retry: Retry) -> tuple[str
 def describe_unread(side: ResolvedBackend, filename: str, unread: tuple[str, ...] = ()) -> str:
     """Return why an object of a row is not found: by which processes of a cutover, and which side has it."""
     if not isinstance(side, ResolvedCutover):
-        return f"the row names an object that {side.key!r} does not hold"
+        return f"the row names an object that {side.key!r} does not have"
     orders = side.read_sides(filename).items()
     phases = " and ".join(f"{phase.name} (which reads {', then '.join(order)})" for phase, order in orders)
     reason = f"the row names an object that a process in {phases} does not find"

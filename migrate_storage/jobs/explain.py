@@ -57,7 +57,7 @@ def explain(
         key, value = _find_row(rows, pk)
         lines = [f"{chosen} {', '.join(map(str, pk))}"]
         if value is None:
-            return [*lines, "  holds nothing (NULL)"]
+            return [*lines, "  has no file (NULL)"]
         try:
             slots = parse_slots(chosen, Row(key, value))
         except BrokenValueError as error:
@@ -87,7 +87,7 @@ def _describe_file(file: Any, sides: dict[str, ResolvedBackend], journal: Journa
     retry = Retry(3, threading.Event())
     side = sides.get(file["backend"])
     if side is None:
-        yield f"the backend {file['backend']!r} is not registered: nothing can be said of it"
+        yield f"the backend {file['backend']!r} is not registered: its place is unknown"
         return
     location = Location(file["backend"], file["filename"])
     compared = None if journal is None else journal.comparisons.at([location]).get(location)
@@ -127,7 +127,7 @@ def _describe_file(file: Any, sides: dict[str, ResolvedBackend], journal: Journa
 def _describe_cutover(
     side: ResolvedCutover, filename: str, retry: Retry, compared: ObjectRecord | None
 ) -> Iterator[str]:
-    """Describe both objects of a key, its entry, who reads which of them, and what settles it."""
+    """Describe both objects of a key, its entry, who reads which of them, and what closes it."""
     yield f"{side.key} is a cutover from {side.backend.source.key} to {side.backend.destination.key}, {side.state.describe()}"
     for which, part in zip(Side, side.parts, strict=True):
         yield from _describe_object(part, filename, retry, None, f"the {which}'s object")
@@ -152,10 +152,10 @@ def _describe_comparison(compared: ObjectRecord) -> Iterator[str]:
 def _predict_run(record: ObjectRecord) -> str:
     """Describe what a run would do with an object that rows still name at the source."""
     if record.state in (ObjectState.SOURCE_DELETED, ObjectState.SOURCE_DELETING):
-        return "its source object was purged: a run finds what stands there now"
+        return "its source object was purged: a run finds what is there now"
     if record.state in (ObjectState.VERIFIED, ObjectState.UNREFERENCED) and record.size is not None:
         return "a run uses the copy while both sides are as journaled, and copies again where only the source changed"
-    return "a run looks at it again, and copies it if it can"
+    return "a run checks it again, and copies it if it can"
 
 
 def _predict_revert(
@@ -172,7 +172,7 @@ def _predict_revert(
         yield "now: a revert refuses, because a source object was purged"
         return
     if len(keys) != 1 or not all(key in sides for key in next(iter(keys))):
-        yield "now: a revert cannot tell both of its sides: the keys are not registered, or the journal was pruned"
+        yield "now: a revert cannot find both of its sides: the keys are not registered, or the journal was pruned"
         return
     source, destination = next(iter(keys))
     for key in (source, destination):
@@ -190,7 +190,7 @@ def _predict_revert(
     )
     if decision.kind is OutcomeKind.REVERTED:
         files = _format_files(column, pk, before)
-        yield f"now: a revert would name {files} again, if the row still holds what the run wrote"
+        yield f"now: a revert would name {files} again, if the row still has the value that the run wrote"
     else:
         yield f"now: a revert would leave it: {decision.kind}, {decision.reason}"
 

@@ -70,7 +70,7 @@ def ready_to_unregister(
         known = book.exists
         if key is None:
             if not known:
-                raise ConfigurationError("no run is journaled that tells the key: say --from KEY")
+                raise ConfigurationError("no run is journaled from which the key is known: give --from KEY")
             key = book.runs.migration_run().source
         runs = [run for run in book.runs.latest(limit=1000) if run.kind == "run" and run.source == key] if known else []
         checks = list(_check_rows(application, database, key))
@@ -126,7 +126,7 @@ def _check_census(
 
 def _check_work(journal: Journal | None) -> Iterator[ReadinessCheck]:
     left = journal.leases.seconds_left() if journal is not None else 0.0
-    message = f"a run, revert or purge holds the lease for {duration(left)} more" if left else "nobody is at work"
+    message = f"a run, revert or purge has the lease for {duration(left)} more" if left else "no job is at work"
     yield ReadinessCheck("work", not left, message)
 
 
@@ -145,8 +145,8 @@ def _check_cutovers(application: Application, database: Database, key: str) -> I
     if not outboxes:
         return
     entries = sum(outbox.count_open() for outbox in outboxes)
-    message = f"{amount(entries, 'key')} of a cutover not settled: run 'migrate-storage cutover repair'"
-    yield ReadinessCheck("entries", not entries, message if entries else "no key of a cutover is unsettled")
+    message = f"{amount(entries, 'key')} of a cutover with an open entry: run 'migrate-storage cutover repair'"
+    yield ReadinessCheck("entries", not entries, message if entries else "no key of a cutover has an open entry")
     tables = [PhaseTable(outbox.database, outbox.backend, outbox.tables) for outbox in outboxes]
     processes = [process for table in tables for process in table.database.transaction(table.read_processes)]
     acting = [process.name for process in processes if process.alive]

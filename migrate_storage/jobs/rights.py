@@ -39,7 +39,7 @@ def _check_journal(journal: Journal) -> None:
         if reason:
             raise PreflightError(
                 f"cannot create the journal's tables ({PREFIX}*): {reason}; grant CREATE, or have 'migrate-storage "
-                "journal sql' run by someone who may, or keep them elsewhere with --journal URL"
+                "journal sql' run by a role that may, or keep them elsewhere with --journal URL"
             )
         return
     written = [tables.lease, tables.run, tables.shard, tables.object, tables.row, tables.rekey, tables.rekey_object]

@@ -37,7 +37,7 @@ class ComparisonRepository(Repository):
         return found
 
     def add(self, records: Sequence[ObjectRecord]) -> None:
-        """Insert or replace records. One that says the same as the earlier one of its key leaves it as it is."""
+        """Insert or replace records. One that is the same as the earlier one of its key leaves it as it is."""
         values = [_to_row(record) for record in records]
 
         def write(connection: Connection) -> None:

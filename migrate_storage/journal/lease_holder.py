@@ -52,7 +52,7 @@ class Lease:
         with self._lock:
             if time.monotonic() < self._until or self._renew_once():
                 return
-        raise StoppedError("somebody else took the lease meanwhile")
+        raise StoppedError("another process took the lease meanwhile")
 
     def _renew_once(self) -> bool:
         if self.lost:

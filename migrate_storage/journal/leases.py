@@ -61,7 +61,7 @@ class LeaseRepository(Repository):
 
         if self.database.transaction(write) != 1:
             raise LeaseHeldError(
-                "another run took the lease while this one was held up; what it did is journaled, this one stops"
+                "another run took the lease while this one was suspended; what it did is journaled, this one stops"
             )
 
     def release(self, owner: str, *, name: str = "engine") -> None:

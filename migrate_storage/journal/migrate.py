@@ -1,4 +1,4 @@
-"""Apply the steps that a journal lacks, while nobody uses its tables."""
+"""Apply the steps that a journal lacks, while no process uses its tables."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def migrate_tables(database: Database, tables: Tables) -> list[str]:
         The steps that were applied, one line each.
 
     Raises:
-        ConfigurationError: there are no tables, or they are newer than this program, or somebody uses them.
+        ConfigurationError: there are no tables, or they are newer than this program, or a process uses them.
         RefusedError: the database refuses a statement.
     """
 
@@ -73,18 +73,18 @@ def _remaining_statements(step: Step, connection: Connection, names: TableNames)
 
 
 def _refuse_while_in_use(connection: Connection, database: Database, tables: Tables) -> None:
-    """Refuse while a lease is valid, a process may act in a cutover's phase, or a key of a cutover is not settled."""
+    """Refuse while a lease is valid, a process may act in a cutover's phase, or a key of a cutover has an open entry."""
     lease, process, outbox, now = tables.lease.c, tables.process.c, tables.outbox.c, database.now(connection)
     left = connection.execute(select(func.max(lease.expires))).scalar() or 0.0
     names = list(connection.execute(select(process.name).where(process.expires > now).order_by(process.name)).scalars())
     keys = connection.execute(select(func.count()).select_from(tables.outbox).where(outbox.open)).scalar_one()
-    reasons = [f"a job holds a lease for {duration(left - now)} more"] if left > now else []
+    reasons = [f"a job has a lease for {duration(left - now)} more"] if left > now else []
     if names:
         reasons.append(
             f"{amount(len(names), 'process', 'processes')} may act in a cutover's phase ({', '.join(names[:5])})"
         )
     if keys:
-        reasons.append(f"{amount(keys, 'key')} of a cutover not settled ('migrate-storage cutover repair')")
+        reasons.append(f"{amount(keys, 'key')} of a cutover with an open entry ('migrate-storage cutover repair')")
     if reasons:
         raise ConfigurationError(
             f"the journal's tables are in use: {'; '.join(reasons)}; end that, then run the same command again"

@@ -43,7 +43,7 @@ HASH_DIGITS = 15
 
 
 class ListedFacts(NamedTuple):
-    """What a listing tells of an object."""
+    """What a listing shows of an object."""
 
     size: int
     e_tag: str | None

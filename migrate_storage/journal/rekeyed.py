@@ -77,7 +77,7 @@ class RekeyedRepository(Repository):
         return {id_: found for id_ in ids if (found := runs.get(hash_of(id_)))}
 
     def gives_other_places(self, rule: RekeyRule) -> bool:
-        """Whether a range has objects under the destination's key that a rule would look for at other places.
+        """Whether a range has objects under the destination's key that a rule would expect at other places.
 
         The key may have been registered for another place then.
         """

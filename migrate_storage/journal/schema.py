@@ -361,7 +361,7 @@ class Tables:
             reason = str(getattr(error, "orig", error)).splitlines()[0]
             raise ConfigurationError(
                 f"cannot create the journal's tables ({PREFIX}*): {reason}; grant CREATE, or have 'migrate-storage "
-                "journal sql' run by someone who may, or keep them elsewhere with --journal URL"
+                "journal sql' run by a role that may, or keep them elsewhere with --journal URL"
             ) from error
 
     def exist(self, connection: Connection) -> bool:

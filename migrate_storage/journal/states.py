@@ -29,7 +29,7 @@ class ObjectState(enum.StrEnum):
     COPY_DELETING = "copy_deleting"
     """``purge`` may have begun to delete the unreferenced copy."""
     COPY_DELETED = "copy_deleted"
-    """The unreferenced copy is deleted. Its destination belongs to nobody."""
+    """The unreferenced copy is deleted. Its destination has no owner."""
     QUARANTINE_COPYING = "quarantine_copying"
     """The copy to the quarantine may have begun. The object is under its own key."""
     QUARANTINE_DELETING = "quarantine_deleting"

@@ -54,7 +54,7 @@ _OPTIONS = {"mysql": " CHARSET=utf8mb4 COLLATE utf8mb4_bin ENGINE=InnoDB"}
 
 
 def _database_of(connection: Connection) -> str:
-    """Return ``postgresql``, ``sqlite``, or ``mysql``, which stands for MariaDB too."""
+    """Return ``postgresql``, ``sqlite``, or ``mysql``, which means MariaDB too."""
     return "mysql" if connection.dialect.name == "mariadb" else connection.dialect.name
 
 

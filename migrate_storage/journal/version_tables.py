@@ -1,4 +1,4 @@
-"""Find the tables in which Alembic keeps its version, and tell how to keep it from dropping ours."""
+"""Find the tables in which Alembic keeps its version, and explain how to keep it from dropping ours."""
 
 from __future__ import annotations
 

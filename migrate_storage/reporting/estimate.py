@@ -86,7 +86,7 @@ def lines(estimate: Estimate) -> Iterator[str]:
     parts = f", {estimate.in_parts:,} of them in parts" if estimate.in_parts else ""
     yield f"  {'to copy':<12} {amount(estimate.objects, 'object')}, {size(estimate.bytes)}{parts}"
     digestless = amount(estimate.twice, "object")
-    twice = f", {digestless} read twice, because nothing tells their digest" if estimate.twice else ""
+    twice = f", {digestless} read twice, because no store reports their digest" if estimate.twice else ""
     yield f"  {'source':<12} {amount(estimate.source_reads, 'read')} (GET, HEAD) at most, {size(estimate.source_bytes)} leave it{twice}"
     back = f", {size(estimate.destination_bytes)} read back at most" if estimate.destination_bytes else ""
     yield (

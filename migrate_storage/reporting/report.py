@@ -80,7 +80,7 @@ class Report:
     kept: Mapping[str, int] = field(default_factory=dict)
     #: Objects that are no orphans, by the reason, such as ``{"referenced by a row or list": 9}``.
     in_use: Mapping[str, int] = field(default_factory=dict)
-    #: What ``run --recheck`` looked at and did: ``objects``, ``copied_again`` and ``rows_repaired``; empty for other jobs.
+    #: What ``run --recheck`` checked and did: ``objects``, ``copied_again`` and ``rows_repaired``; empty for other jobs.
     rechecked: Mapping[str, int] = field(default_factory=dict)
     #: The first :data:`MAX_PROBLEMS` outcomes that are not done.
     problems: tuple[Outcome, ...] = ()

@@ -18,15 +18,15 @@ from migrate_storage.reporting.statistics import Figures
 __all__ = ("ADVICE", "headline", "next_steps", "noun", "render", "render_brief", "word")
 
 ADVICE = {
-    OutcomeKind.ORPHAN: "No row names it: `orphans --quarantine` moves it aside, from where it can be brought back.",
-    OutcomeKind.MODIFIED: "Somebody wrote it meanwhile, and theirs stands: the same command looks again.",
-    OutcomeKind.MISSING: "The row names a file that is not there: look for it in a backup, or mend the row.",
-    OutcomeKind.DESTINATION_EXISTS: "Something else stands at the destination: look at both, move one away, then run again.",
+    OutcomeKind.ORPHAN: "No row names it: `orphans --quarantine` moves it to quarantine, from where it can be brought back.",
+    OutcomeKind.MODIFIED: "Another program wrote it meanwhile, and that write stays: the same command checks it again.",
+    OutcomeKind.MISSING: "The row names a file that is not there: search for it in a backup, or repair the row.",
+    OutcomeKind.DESTINATION_EXISTS: "Another object is at the destination: check both, move one away, then run again.",
     OutcomeKind.CONFLICT: "Both sides were changed since the copy: keep the right one, then run again.",
     OutcomeKind.ARCHIVED: "Restore it from its archive class, then run again.",
-    OutcomeKind.UNVERIFIED: "Nothing proved the copy equal: mend what the reason names, then run again.",
-    OutcomeKind.MISMATCH: "The copy is not what was read: look at the destination and at what stands before it.",
-    OutcomeKind.FAILED: "Mend what the reason names, then run again.",
+    OutcomeKind.UNVERIFIED: "Nothing proved the copy equal: fix what the reason names, then run again.",
+    OutcomeKind.MISMATCH: "The copy is not what was read: check the destination and any proxy before it.",
+    OutcomeKind.FAILED: "Fix what the reason names, then run again.",
 }
 """Advice for a problem, by its outcome."""
 
@@ -103,9 +103,9 @@ def _render_lines(report: Report, figures: Figures | None) -> Iterator[str]:
 
 
 def headline(report: Report) -> str:
-    """Return the first line: the ending, and the rows that name the old key, as far as they were looked for."""
+    """Return the first line: the ending, and the rows that name the old key, as far as they were searched."""
     unseen = report.kind == "run" and report.rows_should_leave and _found_nothing(report)
-    return _describe_end(report) + (" `run --recheck` looks again at what earlier runs copied." if unseen else "")
+    return _describe_end(report) + (" `run --recheck` checks again what earlier runs copied." if unseen else "")
 
 
 def _found_nothing(report: Report) -> bool:
@@ -128,10 +128,10 @@ def _describe_end(report: Report) -> str:
 
 
 def _describe_none_left(report: Report) -> str:
-    """What may be said where no row of the known columns names the old key, and of which rows that is said."""
+    """Return what is known where no row of the known columns names the old key, and of which rows."""
     census, key = report.own_census, report.source
     notes = [f"row level security hides rows of {', '.join(report.hidden_rows)}"] if report.hidden_rows else []
-    notes += [f"not looked at: {', '.join(report.elsewhere)}"] if report.elsewhere else []
+    notes += [f"not searched: {', '.join(report.elsewhere)}"] if report.elsewhere else []
     whole = census is not None and not census.narrowed and not census.unknown(key)
     blind = report.hidden_rows or (census is not None and (census.hidden or census.unseen))
     row = f"row{' that this role can see' if blind else ''}{'' if whole else ' of the columns that are known'}"
@@ -146,7 +146,7 @@ def _describe_none_left(report: Report) -> str:
 
 
 def _describe_narrowed(report: Report, left: int) -> str:
-    """What may be said where options restricted the rows."""
+    """Return what is known where options restricted the rows."""
     census, key, options = report.own_census, report.source, " and ".join(report.narrowed)
     chosen = (
         f"{amount(left, 'row')} that {options} chose still {'names' if left == 1 else 'name'}"
@@ -187,7 +187,7 @@ def _describe_ending(report: Report) -> str:
     if report.state == "interrupted":
         return "Stopped, as asked"
     if report.problem_count:
-        return f"Finished, with {amount(report.problem_count, noun(report))} to look at"
+        return f"Finished, with {amount(report.problem_count, 'problem')}"
     if report.rechecked:
         return f"Finished, {_describe_recheck(report)}"
     if _found_nothing(report):
@@ -195,24 +195,24 @@ def _describe_ending(report: Report) -> str:
     copied, deleted = (report.counts.get(kind, 0) for kind in (OutcomeKind.COPIED, OutcomeKind.DELETED))
     return {
         "revert": f"Finished: {amount(report.rows_repointed, 'row')} put back",
-        "verify": f"Finished: {amount(report.objects, 'object')} looked at, all as they should be",
+        "verify": f"Finished: {amount(report.objects, 'object')} checked, all as they should be",
         "check": f"Finished: {amount(report.objects, 'object')} compared, all equal",
         "sync": f"Finished: {copied:,} copied, {deleted:,} deleted",
         "purge": f"Finished: {amount(deleted, 'object')} deleted",
-        "orphans": f"Finished: {amount(report.objects, 'object')} looked at, nothing left to look at",
+        "orphans": f"Finished: {amount(report.objects, 'object')} checked, no problems",
     }.get(report.kind, "Finished")
 
 
 def _describe_recheck(report: Report) -> str:
     objects, copied, rows = (report.rechecked[name] for name in ("objects", "copied_again", "rows_repaired"))
     done = f"{copied:,} copied again, {amount(rows, 'row')} repaired"
-    return f"{amount(objects, 'copy', 'copies')} of earlier runs looked at again ({done})"
+    return f"{amount(objects, 'copy', 'copies')} of earlier runs checked again ({done})"
 
 
 def _describe_plan(report: Report) -> str:
     acted = {"purge": (OutcomeKind.DELETED,), "orphans": (OutcomeKind.QUARANTINED, OutcomeKind.RESTORED)}
     count = sum(report.counts.get(kind, 0) for kind in acted.get(report.kind, OutcomeKind))
-    aim = {"revert": "to look at", "purge": "to delete", "orphans": "to move"}.get(report.kind, "to handle")
+    aim = {"revert": "to check", "purge": "to delete", "orphans": "to move"}.get(report.kind, "to handle")
     of = f", by a sample of {report.sample[0]:,} of {report.sample[1]:,} rows" if report.sample else ""
     return f"A plan, nothing was changed: {amount(count, noun(report))} {aim}{of}"
 
@@ -234,7 +234,7 @@ def _render_facts(report: Report) -> Iterator[str]:
         yield f"  {'rechecked':<10} {_describe_recheck(report)}"
     if report.sample:
         seen, all_ = report.sample
-        yield f"  {'sample':<10} {amount(seen, 'row')} of {all_:,}, spread evenly, were looked at, and only of these it is said what is to look at; --sample 0 looks at each"
+        yield f"  {'sample':<10} {amount(seen, 'row')} of {all_:,}, spread evenly, were read, and the problems are only of these; --sample 0 reads each"
     if not report.dry_run:
         yield from _render_done(report)
     elif report.kind == "purge":
@@ -275,7 +275,7 @@ def next_steps(report: Report) -> tuple[tuple[str, str], ...]:
     if not moved:
         return ((report.next_command, ""),) if report.next_command else ()
     return (
-        ("migrate-storage verify", "look at every object that a row names, whenever you like"),
+        ("migrate-storage verify", "check every object that a row names, whenever you like"),
         ("migrate-storage status --ready-to-unregister", "whether the old key may go"),
         ("migrate-storage revert --dry-run", "what the way back would do, while the old objects are there"),
         ("migrate-storage purge --older-than 30d", "which old objects could be deleted; without --yes none is"),

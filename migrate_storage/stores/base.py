@@ -30,7 +30,7 @@ def is_content_tag(e_tag: str | None) -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DigestHeaders:
-    """What a signed HEAD tells of an object's digest and storage class, besides what every HEAD tells."""
+    """What a signed HEAD shows of an object's digest and storage class, besides what every HEAD shows."""
 
     #: The ETag of the same answer.
     e_tag: str | None = None
@@ -40,7 +40,7 @@ class DigestHeaders:
     encrypted: bool = False
     #: The storage class or the access tier, where it is not the default one.
     storage_class: str | None = None
-    #: How many tags the object has; 0 also where the service tells none.
+    #: How many tags the object has; 0 also where the service reports none.
     tag_count: int = 0
 
 
@@ -80,7 +80,7 @@ class Store(Protocol):
         ...
 
     def digest_headers(self, path: str) -> DigestHeaders:
-        """Send a HEAD; return what it tells of the object's digest besides the ETag. Nothing is known where that cannot be seen."""
+        """Send a HEAD; return what it shows of the object's digest besides the ETag. Nothing is known where that cannot be seen."""
         ...
 
     def open(self, path: str) -> Opened:
@@ -97,7 +97,7 @@ class Store(Protocol):
         part_size: int | None,
         replaces: ObjectMeta | None = None,
     ) -> ObjectMeta:
-        """Write one object; return what the answer to the PUT tells.
+        """Write one object; return what the answer to the PUT shows.
 
         That is no proof that the store has kept it: only a HEAD, a GET or a LIST after the PUT shows that.
 

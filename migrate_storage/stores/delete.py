@@ -24,7 +24,7 @@ __all__ = ("delete_object",)
 _SIGNATURE_LIFETIME = timedelta(minutes=5)
 _TIMEOUT_SECONDS = 60.0
 _REFUSAL = re.compile(r"\bPOST \S+[?&]delete\b.*\bstatus code: (400|404|405|501)\b", re.DOTALL)
-"""obstore's message where a service refuses DeleteObjects. It does not say so of a bucket's objects: a missing one is no error."""
+"""obstore's message where a service refuses DeleteObjects. It does not report it for a bucket's objects: a missing one is no error."""
 _refusing: set[tuple[str, str]] = set()
 """Endpoints and buckets that refused DeleteObjects and then accepted a DELETE."""
 

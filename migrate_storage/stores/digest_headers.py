@@ -1,8 +1,8 @@
-"""What a HEAD tells of an object's digest, in headers that obstore and fsspec leave out.
+"""What a HEAD shows of an object's digest, in headers that obstore and fsspec leave out.
 
 S3 defines the ETag of an object that was written by one PUT as the MD5 of its bytes, but for objects that are encrypted
-with KMS or with a customer's key (https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html). Google says the same
-of its XML API, and has the MD5 in ``x-goog-hash`` (https://cloud.google.com/storage/docs/hashes-etags). Azure has it in
+with KMS or with a customer's key (https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html). Google documents
+the same of its XML API, and has the MD5 in ``x-goog-hash`` (https://cloud.google.com/storage/docs/hashes-etags). Azure has it in
 ``Content-MD5`` (https://learn.microsoft.com/rest/api/storageservices/get-blob-properties).
 """
 

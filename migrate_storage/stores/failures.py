@@ -22,7 +22,7 @@ __all__ = ("Failure", "FailureKind", "ObjectCheckError", "classify", "is_missing
 class ObjectCheckError(Exception):
     """A check of one object failed; the same request would fail again."""
 
-    #: What was written before that and stands at the destination, as the answer to the request described it.
+    #: What was written before that and is at the destination, as the answer to the request described it.
     left: ObjectMeta | None = None
 
 

@@ -13,7 +13,7 @@ __all__ = ("FoundObject", "find_read")
 
 
 class FoundObject(NamedTuple):
-    """An object, and what its HEAD told."""
+    """An object, and what its HEAD showed."""
 
     at: ObjectAt
     meta: ObjectMeta

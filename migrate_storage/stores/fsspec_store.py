@@ -133,7 +133,7 @@ class FsspecStore:
         options = _WRITE_OPTIONS[self._service](attributes) if self._service in _WRITE_OPTIONS else {}
         with self._lock:
             if create and self._fs.exists(path):
-                raise FileExistsError(f"something stands at {path} already")
+                raise FileExistsError(f"an object is at {path} already")
             size = 0
             if isinstance(content, bytes) and self._service != "azure":
                 self._fs.pipe_file(path, content, **options)

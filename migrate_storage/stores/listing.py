@@ -304,5 +304,5 @@ class StoreLister:
                 yield ListedObject(location=Location(self._side.key, name), place=place, meta=meta, link=link)
         except IncompleteError as error:
             raise RunError(
-                f"{error}; nobody knows what it had not come to, so no object is called an orphan: mend that, then run the same command again"
+                f"{error}; what comes after that is unknown, so no object is called an orphan: fix that, then run the same command again"
             ) from error

@@ -222,7 +222,7 @@ class ObstoreStore:
                 arguments["tags"] = dict(parse_qsl(attributes.tags, keep_blank_values=True))
         if part_size is not None and create and self._exists(path):
             # No service can complete a multipart upload on the condition that there is no object.
-            raise FileExistsError(f"something stands at {path} already")
+            raise FileExistsError(f"an object is at {path} already")
         # obstore takes pieces on a thread of its runtime, where reading them through obstore would panic.
         sent = _Count()
         pieces = content if isinstance(content, bytes) else _read_in_thread(sent.count_bytes(content))
@@ -230,9 +230,9 @@ class ObstoreStore:
             answer = unpanicked(lambda: self._store.put(path, pieces, **arguments))
         except Exception as error:
             if type(error).__name__ == "AlreadyExistsError":
-                raise FileExistsError(f"something stands at {path} already") from error
+                raise FileExistsError(f"an object is at {path} already") from error
             if type(error).__name__ == "PreconditionError" and "mode" in arguments:
-                raise FileExistsError(f"another object stands at {path} than the one to be replaced") from error
+                raise FileExistsError(f"another object is at {path} than the one to be replaced") from error
             raise
         if self._root is not None:
             _sync_to_disk(self._root / path)

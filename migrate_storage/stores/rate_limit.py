@@ -108,7 +108,7 @@ class StoreLimits:
         requests: requests per second, about: a library below may send several for one call, such as the parts of a
             large upload.
         stopping: set when the job is to stop.
-        memory: bytes of content that stores may hold at once which read objects whole; ``None`` means 64 MiB.
+        memory: bytes of content that stores which read objects whole may have in memory at once; ``None`` means 64 MiB.
     """
 
     def __init__(

@@ -138,5 +138,5 @@ class CircuitBreaker:
         if failure.kind.is_final or count >= max(self._limit, workers):
             objects = f"{count} objects in a row" if count > 1 else "an object"
             raise RunError(
-                f"{objects} failed for a reason that concerns all: {failure.message}; mend that and run the same command again{self._advice}"
+                f"{objects} failed for a reason that concerns all: {failure.message}; fix that and run the same command again{self._advice}"
             )

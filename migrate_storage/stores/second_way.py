@@ -83,5 +83,5 @@ class SecondWayStore:
             try:
                 return read(self._locate(path))
             except Exception:  # noqa: BLE001 - the first error is raised in its place
-                # The first library's message says why it cannot be read; the second one may find a folder or nothing.
+                # The first library's message gives the reason why it cannot be read; the second one may find a folder or nothing.
                 raise error from None

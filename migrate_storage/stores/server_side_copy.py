@@ -77,7 +77,7 @@ class ServerSideCopier:
             unpanicked(lambda: store.copy(source, destination))
         except Exception as error:
             if create and type(error).__name__ in ("AlreadyExistsError", "PreconditionError"):
-                raise FileExistsError(f"something stands at {destination} already") from error
+                raise FileExistsError(f"an object is at {destination} already") from error
             raise
 
     def _open_store(self, headers: dict[str, str]) -> Any:

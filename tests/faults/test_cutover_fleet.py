@@ -166,7 +166,7 @@ class Backfill(threading.Thread):
                 )
 
     def go(self, phase: Phase, patience: float) -> None:
-        """Take the step to a phase as soon as its conditions hold."""
+        """Take the step to a phase as soon as its conditions are met."""
         until, said = time.monotonic() + patience, ""
         back = list(Phase).index(self.phase) > list(Phase).index(phase)
         while True:

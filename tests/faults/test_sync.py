@@ -30,7 +30,7 @@ from tests.support.sync.trees import files, write
 
 
 class Writer(threading.Thread):
-    """Writes, replaces and deletes files until it is told to stop."""
+    """Writes, replaces and deletes files until it is stopped."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         super().__init__(daemon=True)

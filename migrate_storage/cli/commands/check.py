@@ -26,9 +26,9 @@ class _CheckRequest:
     application: ApplicationOptions = group(ApplicationOptions)
     stores: StoreArguments = group(StoreArguments)
     size_only: bool = option(is_flag=True, help="Two objects of one size are equal.")
-    checksum: bool = option(is_flag=True, help="Read both where no digest is told by both.")
-    download: bool = option(is_flag=True, help="Read both, whatever they tell.")
-    one_way: bool = option(is_flag=True, help="Leave alone what only TO holds.")
+    checksum: bool = option(is_flag=True, help="Read both where no digest is reported by both.")
+    download: bool = option(is_flag=True, help="Read both, whatever they report.")
+    one_way: bool = option(is_flag=True, help="Leave alone what only TO has.")
     bounds: BoundOptions = group(BoundOptions)
     pace: PaceOptions = group(PaceOptions)
     max_attempts: int = max_attempts_option()
@@ -38,7 +38,7 @@ class _CheckRequest:
 
 @command(
     _CheckRequest,
-    "Say how two stores differ, object by object.",
+    "Show how two stores differ, object by object.",
     "check old new --app myapp.storage",
     "check ./uploads s3://bucket/uploads --combined differences.txt",
     "check sftp://host/uploads s3://bucket/uploads --one-way --download",
@@ -46,9 +46,9 @@ class _CheckRequest:
 def check(request: _CheckRequest) -> int:
     """Compare all objects of FROM and TO, and change nothing.
 
-    FROM and TO are each the key of a storage backend (of --app or of the configuration file), a folder, or a URL of
-    obstore or fsspec. Objects of one size are equal where a digest that both sides tell says so; where none does,
-    they are listed as unverified, never counted as equal.
+    FROM and TO are each the key of a storage backend, a folder, or a URL of obstore or fsspec. A key is one of --app or
+    of the configuration file. Objects of one size are equal where both sides report the same digest. Where they report
+    none, the objects are listed as unverified, never counted as equal.
     """
     from migrate_storage.engine.compare import By
     from migrate_storage.jobs.check import CheckJob, CheckOptions

@@ -41,7 +41,7 @@ class _ControlRequest:
         """
         if not 1 <= len(self.words) <= 2 or self.words[-1] not in CONTROL_ACTIONS:
             raise ConfigurationError(
-                f"say what to do, one of {', '.join(CONTROL_ACTIONS)}: migrate-storage control [RUN] pause"
+                f"name what to do, one of {', '.join(CONTROL_ACTIONS)}: migrate-storage control [RUN] pause"
             )
         run, action = (self.words[0] if len(self.words) == 2 else None), self.words[-1]
         retuned: dict[str, Any] = {}
@@ -50,7 +50,7 @@ class _ControlRequest:
         if self.bandwidth is not None:
             retuned["bandwidth"] = self.bandwidth or None
         if action == "set" and not retuned:
-            raise ConfigurationError("say what to set: --concurrency N, --bandwidth 10M, or both")
+            raise ConfigurationError("name what to set: --concurrency N, --bandwidth 10M, or both")
         if action != "set" and retuned:
             raise ConfigurationError("--concurrency and --bandwidth go with set: migrate-storage control set ...")
         asked = {"set": retuned, "stop": {"stop": True}}
@@ -66,8 +66,8 @@ class _ControlRequest:
 def control(request: _ControlRequest) -> None:
     """Pause, resume, retune or stop a run that is under way, from any machine that reaches its journal.
 
-    RUN defaults to the latest. The run looks about once a second, and no port is open. While it is paused nothing is
-    begun and no row is touched; objects under way finish. After stop, the same run command goes on.
+    RUN defaults to the latest. The run reads the request about once a second, and no port is open. While it is paused nothing is
+    begun and no row is touched; objects under way finish. After stop, the same run command resumes.
     """
     run, action, asked = request.parse()
     with request.application.opened_journal() as journal:
@@ -83,6 +83,6 @@ def control(request: _ControlRequest) -> None:
     lines = [f"{record.id}: {action} is asked for; `migrate-storage status` shows when it is done."]
     if silent > PROBABLY_DEAD_SECONDS:
         lines.append(
-            f"It gave no sign of life for {duration(silent)}: it may have died, and `migrate-storage {record.kind}` goes on."
+            f"It gave no heartbeat for {duration(silent)}: it may have died, and `migrate-storage {record.kind}` resumes it."
         )
     request.output.print({"event": "control_requested", "run": record.id, **asked, "silent": round(silent, 1)}, lines)

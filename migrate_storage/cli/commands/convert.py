@@ -77,7 +77,7 @@ def convert(request: _ConvertRequest) -> int:
         raise ConfigurationError(f"--from {visible(request.only)}: no FSSpecBackend is registered under this key here")
     if request.beside and sum(len(file.converted.done) for file in files) > 1:
         raise ConfigurationError(
-            f"--beside {visible(request.beside)}: several registrations would get this key; say which with --from KEY"
+            f"--beside {visible(request.beside)}: several registrations would get this key; name one with --from KEY"
         )
     for file in files:
         if file.converted.code != file.source:

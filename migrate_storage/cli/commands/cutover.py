@@ -43,11 +43,11 @@ STEP_RETRY_SECONDS = 1.0
 
 
 @click.group(
-    short_help="Look after a cutover: its phase, what is not settled, and its repair.",
+    short_help="Manage a cutover: its phase, its open entries, and its repair.",
     context_settings=taking_earlier_words({"ready": "check", "retreat": "rollback"}),
 )
 def cutover() -> None:
-    """Look after the cutover of a running application, whose backend is a CutoverBackend.
+    """Manage the cutover of a running application, whose backend is a CutoverBackend.
 
     The phases, and what each does, are in docs/cutover.md.
     """
@@ -62,11 +62,11 @@ _quiet_for_option = partial(
 )  # fmt: skip
 _wait_option = partial(
     option, metavar="TIME", type=SECONDS, in_file=False, default="0s", show_default=True,
-    help="Try again until the conditions hold, for so long. What a full comparison finds is not waited for.",
+    help="Try again until the conditions are met, for so long. What a full comparison finds is not waited for.",
 )  # fmt: skip
 _force_option = partial(
     option, in_file=False, is_flag=True,
-    help="Override conditions that do not hold, and say which. Processes that may be acting are waited for all the same.",
+    help="Override conditions that are not met, and list them. Processes that may be acting are waited for all the same.",
 )  # fmt: skip
 
 
@@ -79,12 +79,12 @@ class _StatusRequest:
 
 @command(
     _StatusRequest,
-    "Say the phase, who acts in it, and which keys are not settled.",
+    "Show the phase, who acts in it, and which keys have an open entry.",
     "cutover status --app myapp.storage",
     parent=cutover,
 )
 def status(request: _StatusRequest) -> int:
-    """Say the phase, which processes act in it, and which keys wait for repair. Exit code 1 where some do.
+    """Show the phase, which processes act in it, and which keys wait for repair. Exit code 1 where some do.
 
     A phase that is fixed in code or in the environment is the one that a new process would be in.
     """
@@ -100,7 +100,7 @@ def status(request: _StatusRequest) -> int:
     event |= {"shared": row is not None, "processes": [_encode_process(process) for process in processes]}
     event |= {"entries": len(entries), "by_side": dict(Counter(entry.side.value for entry in entries))}
     event["failures"] = {entry.path: entry.failure for entry in entries if entry.failure}
-    lines = [f"{backend.key}: phase {phase.name}, {amount(len(entries), 'key')} not settled"]
+    lines = [f"{backend.key}: phase {phase.name}, {amount(len(entries), 'key')} with an open entry"]
     lines += [f"  {_describe_process(process)}" for process in processes]
     request.output.print(event, (*lines, *_render_entries(entries)), important=bool(entries))
     return EXIT_PROBLEMS if entries else 0
@@ -128,10 +128,13 @@ class _CheckRequest:
 
 
 @command(
-    _CheckRequest, "Say what the next step of the phase waits for.", "cutover check --app myapp.storage", parent=cutover
+    _CheckRequest,
+    "Show what the next step of the phase waits for.",
+    "cutover check --app myapp.storage",
+    parent=cutover,
 )
 def check(request: _CheckRequest) -> int:
-    """Say what the next step of a shared phase waits for, with the numbers. Exit code 1 where it would be refused.
+    """Show what the next step of a shared phase waits for, with the numbers. Exit code 1 where it would be refused.
 
     Where the step needs it both sides are listed and compared in full; `advance` takes what was found, while the phase lasts.
     """
@@ -150,13 +153,13 @@ class _AdvanceRequest:
 
 @command(
     _AdvanceRequest,
-    "Take the next step of the phase, if its conditions hold.",
+    "Take the next step of the phase, if its conditions are met.",
     "cutover advance --app myapp.storage",
     "cutover advance --wait 15m --app myapp.storage",
     parent=cutover,
 )
 def advance(request: _AdvanceRequest) -> int:
-    """Take the next step of a shared phase, if its conditions hold; else say which do not, with exit code 1.
+    """Take the next step of a shared phase, if its conditions are met; else list those that are not, with exit code 1.
 
     The steps lead from SOURCE to DUAL_WRITE, DESTINATION_FIRST and DESTINATION. Processes follow by themselves.
     """
@@ -174,12 +177,12 @@ class _RollbackRequest:
 
 @command(
     _RollbackRequest,
-    "Take one step of the phase back, if its conditions hold.",
+    "Take one step of the phase back, if its conditions are met.",
     "cutover rollback --app myapp.storage",
     parent=cutover,
 )
 def rollback(request: _RollbackRequest) -> int:
-    """Take one step of a shared phase back, if its conditions hold; else say which do not, with exit code 1.
+    """Take one step of a shared phase back, if its conditions are met; else list those that are not, with exit code 1.
 
     From DESTINATION the source is first brought level with it.
     """
@@ -213,14 +216,14 @@ def _is_successful(step: Transition) -> bool:
 
 
 def _render_step(key: str, step: Transition) -> Iterator[str]:
-    ending = "now in force" if step.taken else "its conditions hold" if step.ready else "refused"
+    ending = "now in force" if step.taken else "its conditions are met" if step.ready else "refused"
     yield f"{key}: {step.before.name} to {step.after.name}: {ending}"
     for condition in step.conditions:
         mark = "+" if condition.holds else "!" if condition.forced else "x"
         forced = " (overridden)" if condition.forced else ""
         yield f"  {mark} {condition.name:<10} {condition.message}{forced}"
     if step.taken:
-        yield "`migrate-storage cutover status` says which processes have followed."
+        yield "`migrate-storage cutover status` shows which processes have followed."
 
 
 def _may_pass(step: Transition) -> bool:
@@ -246,7 +249,7 @@ def _describe_process(process: ProcessRecord) -> str:
     if not process.alive:
         return f"{process.name}: gone; it was in {phases}, {heard}"
     counts = f"counts for {duration(process.seconds_left)} more"
-    until = "goes on without its lease" if process.seconds_left > NEVER_EXPIRES / 2 else counts
+    until = "continues without its lease" if process.seconds_left > NEVER_EXPIRES / 2 else counts
     return f"{process.name}: {phases}, {heard}, {until}"
 
 
@@ -256,14 +259,14 @@ class _RepairRequest:
     phases: str | None = option(
         metavar="NAMES", in_file=False,
         help="Phases that processes are in, where none is shared. A process in SOURCE or DESTINATION writes its side without "
-        "telling: the other side's keys then wait.  [default: the phase of a new process, and its neighbours]",
+        "notice: the other side's keys then wait.  [default: the phase of a new process, and its neighbours]",
     )  # fmt: skip
     whole: bool = option(
         "--all", in_file=False, is_flag=True,
         help="Compare both sides in full, and repair every key that differs. What only the destination has, before it is read "
-        "first, is deleted only where the outbox or the journal says that we wrote it.",
+        "first, is deleted only where we wrote it, by the outbox or the journal.",
     )  # fmt: skip
-    watch: bool = option(in_file=False, is_flag=True, help="Go on until Ctrl-C.")
+    watch: bool = option(in_file=False, is_flag=True, help="Repeat until Ctrl-C.")
     every: float = option(
         metavar="TIME", type=SECONDS, in_file=False, default="10s", show_default=True, help="With --watch: how often."
     )
@@ -273,16 +276,16 @@ class _RepairRequest:
 
 @command(
     _RepairRequest,
-    "Make both sides of every unsettled key the same.",
+    "Make both sides of every key with an open entry the same.",
     "cutover repair --app myapp.storage",
     "cutover repair --all --app myapp.storage",
     "cutover repair --watch --phases dual_write,destination_first --app myapp.storage",
     parent=cutover,
 )
 def repair(request: _RepairRequest) -> int:
-    """Make both sides of every key that waits the same, as its entry says. Exit code 1 where some are left.
+    """Make both sides of every key that waits the same, by its entry. Exit code 1 where some are left.
 
-    Several may run at once: each takes a key's lease. Writers go on meanwhile; a key that is written is begun anew. A key to
+    Several may run at once: each takes a key's lease. Writers continue meanwhile; a key that is written is begun anew. A key to
     which a signed URL may still upload waits until that has expired.
     """
     from migrate_storage.cutover.phase.source import SharedPhase
@@ -334,7 +337,7 @@ def _open_phases(
         yield tuple(map(_parse_phase, named.split(","))) if named else adjacent_phases(backend.phase)
         return
     if named:
-        raise ConfigurationError("--phases: the phase is shared, so the processes themselves say where they are")
+        raise ConfigurationError("--phases: the phase is shared, so the processes themselves report theirs")
     own = SharedPhase(outbox, name=f"repair on {socket.gethostname()}:{os.getpid()}")
     try:
         yield own
@@ -358,12 +361,12 @@ def _open_backend(options: ApplicationOptions, key: str | None) -> tuple[Cutover
         )
     if key is None and len(backends) > 1:
         raise ConfigurationError(
-            f"the application has several CutoverBackends: say which with --backend {_join_names(backends)}"
+            f"the application has several CutoverBackends: name one with --backend {_join_names(backends)}"
         )
     backend = backends[key] if key is not None else next(iter(backends.values()))
     if backend.outbox is None:
         raise ConfigurationError(
-            f"{visible(backend.key)} has no outbox, so nothing can be unsettled: pass outbox= to CutoverBackend"
+            f"{visible(backend.key)} has no outbox, so no key can have an entry: pass outbox= to CutoverBackend"
         )
     require_tables(backend.outbox)
     return backend, backend.outbox
@@ -385,7 +388,7 @@ def _print_result(result: RepairResult, output: Output) -> None:
     event |= {"uploads": result.uploads, "bypassed": result.bypassed}
     lines = []
     if not output.quiet or result.left or result.failures:
-        lines = [f"{amount(result.settled, 'key')} settled, {result.left:,} left, {len(result.failures):,} failed"]
+        lines = [f"{amount(result.settled, 'key')} repaired, {result.left:,} left, {len(result.failures):,} failed"]
     if result.bypassed:
         lines.append(f"{amount(len(result.bypassed), 'key')} written past the backend meanwhile, and copied again:")
         lines += [f"  {path}" for path in result.bypassed[:MAX_PRINTED_KEYS]]
@@ -397,6 +400,6 @@ def _print_result(result: RepairResult, output: Output) -> None:
 
 def _print_foreign(paths: list[str], output: Output) -> None:
     noun = amount(len(paths), "object")
-    line = f"{noun} on one side alone that we did not write: look at each, and delete or copy it by hand"
+    line = f"{noun} on one side alone that we did not write: check each, and delete or copy it by hand"
     lines = [line, *(f"  {path}" for path in paths[:MAX_PRINTED_KEYS])] if paths else []
     output.print({"event": "extraneous_objects", "paths": paths}, lines, important=True)

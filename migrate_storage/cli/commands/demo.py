@@ -26,7 +26,7 @@ __all__ = ("demo",)
 
 _NEXT_COMMANDS = (
     ("python app.py", "the application saves one more file under the old key"),
-    ("migrate-storage plan", "says what is to do now"),
+    ("migrate-storage plan", "shows what is to do now"),
     ("migrate-storage run", "does it"),
     ("migrate-storage report", "what the last run did"),
     ("migrate-storage runs", "all runs"),

@@ -27,7 +27,7 @@ _CAPABILITIES = {
     "create_only": "the destination refuses to replace an object where that is asked",
     "etag_is_md5": "its ETag is the MD5 of the bytes, so it is evidence",
     "attributes": "it keeps content types and user metadata",
-    "listing": "its listing shows at once what stands there, with all that a look tells",
+    "listing": "its listing shows at once what is there, with all that a HEAD shows",
     "large_etag_is_md5": "the ETag of an upload in parts is the MD5 of the bytes, so it is evidence",
     "large_etag_is_of_parts": "the ETag of an upload in parts is the MD5 of its parts' MD5s, so it is evidence",
 }
@@ -47,10 +47,10 @@ class _DoctorRequest(RunRequest):
     "doctor --app myapp.storage --from old --to new",
 )
 def doctor(request: _DoctorRequest) -> None:
-    """Probe what a run would need, and say what is found. Every run does the same before it touches anything.
+    """Probe what a run would need, and report what is found. Every run does the same before it touches anything.
 
     The destination gets a few small objects under a scratch prefix, which are removed again; the source is only read.
-    Of a CutoverBackend, --from KEY probes both sides and says its phase.
+    Of a CutoverBackend, --from KEY probes both sides and shows its phase.
     """
     from migrate_storage.cutover.backend import CutoverBackend
     from migrate_storage.jobs.census import find_censuses

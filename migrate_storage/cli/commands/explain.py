@@ -17,9 +17,9 @@ class _ExplainRequest(JournalRequest):
     key: tuple[str, ...] = argument(nargs=-1, required=True)
 
 
-@command(_ExplainRequest, "Tell one row's whole story.", "explain --app myapp.storage documents.file 42")
+@command(_ExplainRequest, "Show one row's whole story.", "explain --app myapp.storage documents.file 42")
 def explain(request: _ExplainRequest) -> None:
-    """Say where a row's files are on each side, what the journal and the stores say of them, and what a run would do.
+    """Show where a row's files are on each side, what the journal and the stores know of them, and what a run would do.
 
     COLUMN is table.column, KEY the parts of the primary key.
     """

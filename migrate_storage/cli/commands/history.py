@@ -46,7 +46,7 @@ def runs(request: JournalRequest) -> None:
             keys = _describe_keys(record)
             echo(visible(f"{record.id}  {when}  {record.kind:<6}  {record.state:<13}  {keys}"))
     if not records:
-        request.output.print_text(["No run yet: `migrate-storage plan` says what one would do."])
+        request.output.print_text(["No run yet: `migrate-storage plan` shows what one would do."])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +70,13 @@ class _StatusRequest:
     output: Output = group(Output)
 
 
-@command(_StatusRequest, "Say in a few lines where a run stands.", "status --app myapp.storage")
+@command(_StatusRequest, "Show the state of a run in a few lines.", "status --app myapp.storage")
 def status(request: _StatusRequest) -> int:
-    """Say in a few lines where a run stands, while it goes on too. RUN defaults to the latest. Each cutover is named with its phase.
+    """Show the state of a run in a few lines, also while it works. RUN defaults to the latest. Each cutover is named with its phase.
 
-    With --ready-to-unregister: whether any row still names the old key, also in columns that no model has, somebody is at work, the latest run left
-    something, a cutover has keys that are not settled or processes that act in its phase, and the soak is over.
+    With --ready-to-unregister, check whether the old key is still needed. It is while a row names it, also in a column
+    that no model has. It is while a job works, the latest run left something, or the soak is not over. So it is while a cutover has open
+    entries, or processes act in its phase.
     """
     if request.ready_to_unregister:
         return _print_readiness(request)
@@ -126,7 +127,7 @@ def _render_status(
         rows = "" if stored.kind == "sync" else f"{amount(stored.rows_repointed, 'row')} re-pointed, "
         yield (
             f"{amount(stored.objects, 'object')}, {size(stored.bytes_copied)}, {rows}"
-            f"{amount(stored.problem_count, 'object')} to look at, {duration(stored.seconds)}"
+            f"{amount(stored.problem_count, 'problem')}, {duration(stored.seconds)}"
         )
 
 
@@ -172,7 +173,7 @@ def _render_progress(progress: Mapping[str, Any], *, rows: bool) -> Iterator[str
         yield f"paused: {progress['paused']}"
     moved = f"{amount(progress.get('rows_repointed', 0), 'row')} re-pointed, " if rows else ""
     yield (
-        f"{amount(progress['objects'], 'object')}, {size(progress['bytes'])}, {moved}{amount(progress.get('problems', 0), 'object')} to look at"
+        f"{amount(progress['objects'], 'object')}, {size(progress['bytes'])}, {moved}{amount(progress.get('problems', 0), 'problem')}"
     )
     if "shards" in progress:
         yield f"{amount(progress['shards'], 'range')} under way"
@@ -219,14 +220,14 @@ class _ReportRequest:
 def report(request: _ReportRequest) -> int:
     """Show a run's report, and end with the exit code that the run ended with. RUN defaults to the latest.
 
-    To what the run said at its end it adds what the journal's lines sum up to: rows by column, throughput and failures over
-    time, sizes, how equality was proved, and the slowest objects.
+    To the figures of the run at its end it adds the sums of the journal's records. These are rows by column, throughput
+    and failures over time, sizes, how equality was proved, and the slowest objects.
     """
     with request.application.opened_journal() as journal:
         record = journal.runs.find(request.run)
         stored = _decode_report(record)
         if stored is None:
-            raise ConfigurationError(f"run {record.id} has no report yet: `{program()} status` says where it stands")
+            raise ConfigurationError(f"run {record.id} has no report yet: `{program()} status` shows its state")
         sums = figures(stored, journal)
     if request.page_path is not None:
         _write_page(request.page_path, page(stored, sums, next_command), request.output)

@@ -31,7 +31,7 @@ class _InitRequest:
     _InitRequest, "Write a commented configuration file to fill in.", "init --app myapp.storage --from old --to new"
 )
 def init(request: _InitRequest) -> None:
-    """Write ./migrate-storage.toml, with what is said on the command line already filled in."""
+    """Write ./migrate-storage.toml, with the options of the command line already filled in."""
     path = Path(DEFAULT_FILE)
     if path.exists() and not request.force:
         raise ConfigurationError(f"./{path} is there already: edit it, or replace it with --force")
@@ -70,7 +70,7 @@ def _compose_file(application: ApplicationOptions, route: RouteOptions, journal_
         "",
         "# Where the application is: its code (importing it registers backends and models) ...",
         _compose_line("app", application.app, "myapp.storage"),
-        "# ... or its database alone; then [source] and [destination] below say what no code registers.",
+        "# ... or its database alone; then [source] and [destination] below register what no code registers.",
         _compose_line(
             "database", _hide_password(application.database), "postgresql+psycopg://me:${DB_PASSWORD}@localhost/app"
         ),
@@ -81,9 +81,9 @@ def _compose_file(application: ApplicationOptions, route: RouteOptions, journal_
         _compose_line("to", route.destination, "new"),
         "",
         "# concurrency = 32        # objects under way at once, at most",
-        '# memory = "64MiB"        # content held in memory at once',
+        '# memory = "64MiB" # content in memory at once',
         '# journal = "sqlite:///migrate-storage.db"   # keep the journal out of the application\'s database',
-        "# A schema of its own in PostgreSQL: Alembic's autogenerate does not look there.",
+        "# A schema of its own in PostgreSQL: Alembic's autogenerate does not read it.",
         _compose_line("journal-schema", journal_schema, JOURNAL_SCHEMA),
         "",
         f"{sign}[source]",

@@ -48,7 +48,7 @@ class _InspectRequest:
     "inspect --app myapp.storage",
 )
 def inspect(request: _InspectRequest) -> None:
-    """Show what the application holds: backends, columns, rows by backend key, and what each translates to.
+    """Show what the application has: backends, columns, rows by backend key, and what each translates to.
 
     Reads every row once and asks no store for anything. Filenames that obstore cannot address are listed.
     """

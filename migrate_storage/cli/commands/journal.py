@@ -25,7 +25,7 @@ __all__ = ("journal",)
 def journal() -> None:
     """Create, change, show, prune or drop the tables that the journal keeps, all named migrate_storage_*.
 
-    `run` creates them by itself where it has the right to; these commands are for those who look after the database.
+    `run` creates them by itself where it has the right to; these commands are for database administrators.
     """
 
 
@@ -36,7 +36,7 @@ def create(request: JournalRequest) -> None:
 
     with request.application.opened_tables() as (database, journal_tables):
         database.transaction(partial(journal_tables.create, again=True))
-        request.output.print_message("created", f"The journal's tables stand in {database}.")
+        request.output.print_message("created", f"The journal's tables are in {database}.")
         for note in note_alembic(database):
             request.output.print({"event": "diagnostic", **asdict(note)}, render_note(note))
 
@@ -57,7 +57,7 @@ class _SqlRequest:
     parent=journal,
 )
 def sql(request: _SqlRequest) -> None:
-    """Print the statements that create the journal's tables, for someone who has the rights.
+    """Print the statements that create the journal's tables, for a role that has the rights.
 
     In PostgreSQL they grant to the role of this command what every job needs. For tables of an older version the
     statements of `journal migrate` are printed; end all jobs and the processes of a cutover before you run those.
@@ -78,7 +78,7 @@ def sql(request: _SqlRequest) -> None:
 def migrate(request: JournalRequest) -> None:
     """Apply the steps that tables of an older version lack, while no job runs and no cutover is under way.
 
-    It is refused while a job holds a lease, a process may act in a cutover's phase, or a key of a cutover is not settled.
+    It is refused while a job has a lease, a process may act in a cutover's phase, or a key has an open entry.
     Runs of the older version can be resumed, reverted and purged afterwards.
     """
     from migrate_storage.journal.migrate import migrate_tables
@@ -130,8 +130,8 @@ class _PruneRequest:
 def prune(request: _PruneRequest) -> None:
     """Forget the objects and rows of runs that finished long ago; those can no longer be reverted, verified or purged.
 
-    Their reports stay, and so do the lines of copies made in vain, which `purge --unreferenced-copies` will need. Of a cutover whose
-    phase has been DESTINATION for that long, the lines of keys that are settled go too.
+    Their reports stay, and so do the records of unreferenced copies, which `purge --unreferenced-copies` will need. Of a cutover
+    whose phase has been DESTINATION for that long, the closed entries go too.
     """
     count = 0
     with request.application.opened_tables() as (database, journal_tables):

@@ -32,8 +32,8 @@ class OrphanFileOptions:
     combined: Path | None = file_option(help="All objects with a sign: = - + !")
     match: Path | None = file_option(help="Objects that something keeps alive.")
     missing_on_src: Path | None = file_option(help="Objects that no row names.")
-    missing_on_dst: Path | None = file_option(help="Objects that rows name and no store holds.")
-    error: Path | None = file_option(help="Objects that could not be looked at or moved.")
+    missing_on_dst: Path | None = file_option(help="Objects that rows name and no store has.")
+    error: Path | None = file_option(help="Objects that could not be checked or moved.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +54,14 @@ class _OrphansRequest:
     quarantine: str | None = option(
         in_file=False,
         metavar="PREFIX",
-        help="Move orphans aside, below this prefix of their backend; --restore undoes it.",
+        help="Move orphans to quarantine, below this prefix of their backend; --restore undoes it.",
     )
     max_quarantine: int = option(
         type=int, default=1000, show_default=True, metavar="N", help="More orphans than this, and none is moved."
     )
     restore: str | None = option(
         in_file=False, is_flag=False, flag_value="all", metavar="[RUN]",
-        help="Put back what a run moved aside; without RUN, what every run did.",
+        help="Put back what a run moved to quarantine; without RUN, what every run did.",
     )  # fmt: skip
     acknowledge_missing: str | None = option(
         renamed={"mark-missing": "acknowledge-missing"},
@@ -76,7 +76,7 @@ class _OrphansRequest:
     yes: bool = option(
         in_file=False,
         is_flag=True,
-        help="Really move, acknowledge or forget. Without it, orphans says what it would do.",
+        help="Really move, acknowledge or forget. Really move, acknowledge or forget. Without it, orphans shows what it would do.",
     )
     concurrency: int = option(metavar="N", type=int, default=16, show_default=True, help="Objects under way at once.")
     bandwidth: Bandwidth | None = option(
@@ -95,14 +95,14 @@ class _OrphansRequest:
 
 @command(
     _OrphansRequest,
-    "Find objects that no row names and rows whose object is missing; move the former aside.",
+    "Find objects that no row names and rows whose object is missing; quarantine the former.",
     "orphans --app myapp.storage --key uploads",
     "orphans --app myapp.storage --key uploads --quarantine .quarantine --yes",
     "orphans --app myapp.storage --restore --yes",
     "orphans --app myapp.storage --acknowledge-missing 'lost with the disk in May' --yes",
 )
 def orphans(request: _OrphansRequest) -> int:
-    """Find what no row names, and what rows name in vain.
+    """List objects that no row names, and rows whose object is missing.
 
     Objects are listed first and rows are read after, under every key and in every column, so that what is saved
     meanwhile is no orphan. Where a listing or a table cannot be read to its end, nothing is called one. Nothing is ever

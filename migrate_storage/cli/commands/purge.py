@@ -26,7 +26,7 @@ class _PurgeRequest:
     )
     unreferenced_copies: bool = option(
         renamed={"leftovers": "unreferenced-copies"}, is_flag=True,
-        help="Copies made in vain, at the destination, instead of source objects.",
+        help="Copies that no row names, at the destination, instead of source objects.",
     )  # fmt: skip
     include_deleted_rows: bool = option(
         renamed={"deleted": "include-deleted-rows"}, is_flag=True,
@@ -34,22 +34,22 @@ class _PurgeRequest:
     )  # fmt: skip
     references: tuple[str, ...] = references_option()
     census: CensusFlags = group(CensusFlags)
-    yes: bool = option(in_file=False, is_flag=True, help="Really delete. Without it, purge says what it would delete.")
+    yes: bool = option(in_file=False, is_flag=True, help="Really delete. Without it, purge shows what it would delete.")
     output: JobOutput = group(JobOutput)
 
 
 @command(
     _PurgeRequest,
-    "Delete source objects whose copies serve, after everything is looked at again.",
+    "Delete source objects whose copies serve, after everything is checked again.",
     "purge --app myapp.storage --older-than 30d",
     "purge --app myapp.storage --older-than 30d --max-delete 50000 --yes",
     "purge --app myapp.storage --unreferenced-copies --older-than 1d --yes",
 )
 def purge(request: _PurgeRequest) -> int:
-    """Delete the source objects of a run, or of all runs between its keys, where nothing speaks against it.
+    """Delete the source objects of a run, or of all runs between its keys, where no rule prevents it.
 
-    Each must be journaled as verified, soaked, named by no row under any key nor by any --references, unchanged
-    since it was copied, its copy still good, and elsewhere than its copy. Without --yes nothing is deleted.
+    The journal must have its copy as verified, for longer than the soak. The copy must still be good, and elsewhere. The source
+    object must be unchanged since, and named by no row under any key nor by any --references. Without --yes nothing is deleted.
     """
     from migrate_storage.jobs.purge.job import PurgeJob
     from migrate_storage.jobs.purge.rules import PurgeOptions

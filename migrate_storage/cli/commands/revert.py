@@ -17,11 +17,11 @@ __all__ = ("revert",)
 class _RevertRequest:
     run: str | None = argument(required=False, shell_complete=complete_runs)
     application: JournaledApplication = group(JournaledApplication)
-    concurrency: int = option(metavar="N", type=int, default=32, show_default=True, help="Rows looked at at once.")
+    concurrency: int = option(metavar="N", type=int, default=32, show_default=True, help="Rows under way at once.")
     settle_time: float = option(
         renamed={"settle": "settle-time"},
         metavar="SECONDS", type=float, default=5.0, show_default=True,
-        help="Time to let late writes arrive before the last look at the destination.",
+        help="Time to let late writes arrive before the last HEADs at the destination.",
     )  # fmt: skip
     opaque_etags: tuple[str, ...] = opaque_etags_option()
     dry_run: bool = dry_run_option()

@@ -29,7 +29,7 @@ __all__ = ("plan", "run")
 class _MigrationRequest(RunRequest):
     recheck: bool = option(
         is_flag=True, in_file=False,
-        help="Look again at each source and copy of earlier runs; copy again what changed or is gone, and repair rows.",
+        help="Check each source and copy of earlier runs again; copy again what changed or is gone, and repair rows.",
     )  # fmt: skip
     distribution: Distribution = group(Distribution)
     dry_run: bool = dry_run_option()
@@ -45,8 +45,8 @@ def run(request: _MigrationRequest) -> object:
     Which of the four strategies it takes (in place, rekey, move, mirror), it decides from the facts, and says. Stopped at
     any moment, the same command goes on where it was.
 
-    With --recheck it then looks at each copy of earlier runs that a row names, and at its source. A copy whose source was replaced, or that is
-    gone, is made again. A copy that somebody else replaced is listed, and stays.
+    With --recheck it then checks each copy of earlier runs that a row names, and its source. A copy whose source was replaced, or that is
+    gone, is made again. A copy that another program replaced is listed, and stays.
     """
     from migrate_storage.jobs.connections import connected
     from migrate_storage.jobs.run.job import RunJob
@@ -69,11 +69,11 @@ class _PlanRequest(RunRequest):
     )  # fmt: skip
     sample: int = option(
         metavar="ROWS", type=int, in_file=False, default=1000, show_default=True,
-        help="Rows to look at, spread evenly, where more name --from; 0 looks at each.",
+        help="Rows to read, spread evenly, where more name --from; 0 reads each.",
     )  # fmt: skip
     manifest: Path | None = option(
         metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), in_file=False,
-        help="Write each object that would be copied to FILE, for a program that copies in bulk; looks at each row.",
+        help="Write each object that would be copied to FILE, for a program that copies in bulk; reads each row.",
     )  # fmt: skip
     manifest_format: str = option(
         type=click.Choice(MANIFEST_FORMATS), default="rclone", show_default=True,
@@ -88,16 +88,16 @@ class _PlanRequest(RunRequest):
 
 @command(
     _PlanRequest,
-    "Say what a run would do and take; change nothing.",
+    "Show what a run would do and take; change nothing.",
     "plan --app myapp.storage --from old --to new",
     "plan --app myapp.storage --from old --to new --prices prices.toml",
     "plan --app myapp.storage --from old --to new --manifest keys.txt",
 )
 def plan(request: _PlanRequest) -> int:
-    """Say what `run` with the same options would do, in the same counts, and change nothing.
+    """Show what `run` with the same options would do, in the same counts, and change nothing.
 
-    Of more than --sample rows it looks at a sample, says so, and reckons from it. Where objects would be copied it also says what that takes: bytes, requests on each side, what is read twice, time at the
-    rate at which a few objects are read, and with --prices what it costs.
+    Of more than --sample rows it reads a sample, reports that, and estimates from it. Where objects would be copied it also shows what that takes: bytes, requests on each side, and what is read twice.
+    It estimates the time from the rate at which a few objects are read, and with --prices the cost.
     """  # fmt: skip
     from migrate_storage.jobs.run.job import RunJob
     from migrate_storage.reporting.prices import load_prices

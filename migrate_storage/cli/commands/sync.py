@@ -41,10 +41,10 @@ class _SyncRequest:
     application: ApplicationOptions = group(ApplicationOptions)
     stores: StoreArguments = group(StoreArguments)
     checksum: bool = option(
-        is_flag=True, help="Read both where no digest is told by both, instead of asking for their times."
+        is_flag=True, help="Read both where no digest is reported by both, instead of asking for their times."
     )
     size_only: bool = option(is_flag=True, help="Two objects of one size are equal.")
-    delete: bool = option(is_flag=True, in_file=False, help="Delete what only TO holds, when all else is done.")
+    delete: bool = option(is_flag=True, in_file=False, help="Delete what only TO has, when all else is done.")
     max_delete: str = option(
         metavar="N|P%", default=_DEFAULT.max_delete, show_default=True,
         help="More than this, or than this share of TO's objects, and nothing is deleted.",
@@ -52,12 +52,12 @@ class _SyncRequest:
     bounds: BoundOptions = group(BoundOptions)
     backup_dir: str | None = option(
         metavar="STORE",
-        help="Copy to this store, below the id of the sync, what is replaced or deleted at TO; like TO it is a key, a folder or a URL.",
+        help="Copy to this store, below the id of the sync, what is replaced or deleted at TO. A key, a folder or a URL, like TO.",
     )  # fmt: skip
     preservation: PreserveOptions = group(PreserveOptions)
     watch: float | None = option(
         metavar="INTERVAL", type=SECONDS,
-        help="Look again and again, with this pause, and say how far TO was behind; ends with Ctrl-C or --max-duration.",
+        help="Compare again and again, with this pause, and report how far TO was behind; ends with Ctrl-C or --max-duration.",
     )  # fmt: skip
     pace: PaceOptions = group(PaceOptions)
     limits: LimitOptions = group(LimitOptions)
@@ -96,13 +96,15 @@ class _SyncRequest:
     "sync old new --app myapp.storage --watch 1m",
 )
 def sync(request: _SyncRequest) -> object:
-    """Copy to TO what it lacks of FROM or holds otherwise, each copy verified as by `run`. No row is changed.
+    """Copy to TO what it lacks of FROM or has otherwise, each copy verified as by `run`. No row is changed.
 
-    FROM and TO are each the key of a storage backend (of --app or of the configuration file), a folder, or a URL of
-    obstore or fsspec. Different is: another size, else another digest where both sides tell one, else a source that is
-    newer. With --app, what a row names under TO is neither replaced nor deleted. Stopped at any moment, the same
-    command goes on. Objects beyond --min-size, --max-size, --min-age and --max-age are neither copied nor deleted; a
-    source that is beyond them leaves its copy at TO as it is. Without --app the journal is a file of your own: ~/.local/state/migrate-storage/journal.db.
+    FROM and TO are each the key of a storage backend, a folder, or a URL of obstore or fsspec. A key is one of --app or
+    of the configuration file. Different is: another size, else another digest where both sides report one, else a source
+    that is newer. With --app, what a row names under TO is neither replaced nor deleted. Stopped at any moment, the
+    same command resumes. Objects beyond --min-size, --max-size, --min-age and --max-age are neither copied nor deleted. A
+    source that is beyond them leaves its copy at TO as it is.
+
+    Without --app the journal is a file of your own: ~/.local/state/migrate-storage/journal.db.
     """
     from migrate_storage.jobs.connections import journaled
     from migrate_storage.jobs.sync.job import SyncJob
@@ -118,7 +120,7 @@ def sync(request: _SyncRequest) -> object:
     with request.stores.opened(request.application) as (source, destination, application):
         if not request.distribution.alone and application is None and how.journal is None:
             raise ConfigurationError(
-                "several processes meet in a journal: say --journal URL, of a database that all of them reach"
+                "several processes meet in a journal: give --journal URL, of a database that all of them reach"
             )
         backup = request.open_backup(application)
         return request.distribution.run(

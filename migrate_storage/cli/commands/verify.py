@@ -48,7 +48,7 @@ class _VerifyRequest:
     sample: float = option(
         type=_Percent(), default=100.0, metavar="N%", help="Only this share of the objects, always the same."
     )
-    concurrency: int = option(metavar="N", type=int, default=32, show_default=True, help="Objects looked at at once.")
+    concurrency: int = option(metavar="N", type=int, default=32, show_default=True, help="Objects under way at once.")
     distribution: Distribution = group(Distribution)
     files: DiffFileOptions = group(DiffFileOptions)
     output: JobOutput = group(JobOutput)
@@ -56,13 +56,13 @@ class _VerifyRequest:
 
 @command(
     _VerifyRequest,
-    "Look at what rows name: is it there, and is it what it should be?",
+    "Check what rows name: is it there, and is it what it should be?",
     "verify --app myapp.storage",
     "verify --app myapp.storage --read-content --sample 5% --combined differences.txt",
     "verify --app myapp.storage --key old --compare-with new",
 )
 def verify(request: _VerifyRequest) -> object:
-    """Look at every object that a row names: it exists, and is what the row and the journal say.
+    """Check every object that a row names: it exists, and is what the row and the journal record.
 
     Nothing is changed. What nothing proves equal is `unverified`, never counted as equal: --read-content and --compare-with read the
     bytes.

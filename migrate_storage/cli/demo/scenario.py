@@ -72,7 +72,7 @@ class Demo:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             if any(self.directory.iterdir()) and not (self.directory / "app.py").exists():
-                raise ConfigurationError(f"{self.directory} holds something else: name another folder with --directory")
+                raise ConfigurationError(f"{self.directory} is not empty: name another folder with --directory")
             (self.directory / "app.py").write_text(program, encoding="utf-8")
             (self.directory / "migrate-storage.toml").write_text(_CONFIGURATION, encoding="utf-8")
             for name in ("old", "new"):

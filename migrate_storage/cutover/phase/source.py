@@ -64,7 +64,7 @@ def phase_source(phase: PhaseSource | Phase | str | Callable[[], Phase] | None, 
     if name == Phase.SOURCE:
         return CallablePhase(lambda: Phase.SOURCE)
     if outbox is None:
-        raise ConfigurationError(f"a cutover in phase {name} writes down what is not settled: pass outbox=")
+        raise ConfigurationError(f"a cutover in phase {name} records entries of keys: pass outbox=")
     if name == SHARED:
         return SharedPhase(outbox)
     fixed = Phase(name)

@@ -189,7 +189,7 @@ class PhaseController:
 
         preventing = self._table.transaction(work)
         if preventing is None:
-            raise ConfigurationError("somebody else changed the phase meanwhile: look again")
+            raise ConfigurationError("another process changed the phase meanwhile: run `cutover status`")
         if preventing:
             return replace(step, conditions=(_check_processes(preventing, step.after, force), *step.conditions[1:]))
         return replace(step, taken=True)
@@ -221,7 +221,7 @@ class PhaseController:
     ) -> Iterator[Condition]:
         counts = self._outbox.count_by_kind()
         left = sum(counts.count(kind, side) for kind, side in needs.entries)
-        message = f"{amount(left, 'key')} not settled: run 'migrate-storage cutover repair'"
+        message = f"{amount(left, 'key')} with an open entry: run 'migrate-storage cutover repair'"
         yield Condition(name="entries", count=left, message=message if left else "no entry is in the way")
         if needs.uploads is not None:
             urls = counts.count("upload", needs.uploads)
@@ -261,7 +261,7 @@ class PhaseController:
         numbers = ", ".join(f"{known[word]:,} {word}" for word in ("missing", "different", "extra"))
         age = duration(max(0.0, self._table.database.time() - known["at"]))
         message = f"compared {age} ago: {numbers} on the {trusted_side(after)}" if known["differ"] else ""
-        advice = f" ({known['example']!r}, say); run 'migrate-storage cutover repair --all'" if message else ""
+        advice = f" (such as {known['example']!r}); run 'migrate-storage cutover repair --all'" if message else ""
         message = message + advice or f"compared in full {age} ago: both sides are the same"
         return Condition(name="comparison", count=known["differ"], message=message)
 

@@ -33,7 +33,7 @@ class Trials:
     """What a server is asked before rows of it are changed. It keeps no state."""
 
     def find_read_only(self, connection: Connection) -> str:
-        """Why this transaction cannot write at all; empty if it can, or if only a write tells."""
+        """Why this transaction cannot write at all; empty if it can, or if only a write shows it."""
         return ""
 
     def is_standby(self, connection: Connection) -> bool:
@@ -41,7 +41,7 @@ class Trials:
         return False
 
     def find_create_refusal(self, connection: Connection, schema: str | None) -> str:
-        """Why this role may not create tables in a schema; empty if it may, or if only a try tells."""
+        """Why this role may not create tables in a schema; empty if it may, or if only a try shows it."""
         return self.find_read_only(connection)
 
     def try_write(self, connection: Connection, statement: Any) -> None:
@@ -84,7 +84,7 @@ class TableFacts:
     collations: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def enforces(self, key: Iterable[str]) -> bool:
-        """Whether a key tells every two rows apart."""
+        """Whether a key is different for every two rows."""
         names = frozenset(key)
         return any(columns <= names for columns in self.unique_keys)
 
@@ -172,7 +172,7 @@ class Dialect:
         """Let statements of a transaction skip the rows that row level security hides, where there is such a thing."""
 
     def is_hidden(self, message: str) -> bool:
-        """Whether an error says that rows are hidden from this role."""
+        """Whether an error means that rows are hidden from this role."""
         return False
 
     def hides_rows(self, connection: Connection, schema: str | None, table: str) -> bool:
@@ -195,7 +195,7 @@ class Dialect:
         return self.text_of(column, type_) == text
 
     def searchable(self, column: ColumnElement[Any], kind: ValueKind) -> ColumnElement[Any]:
-        """What :meth:`contains` searches: the text of a column, in which no character stands for another."""
+        """What :meth:`contains` searches: the text of a column, in which no character replaces another."""
         raise NotImplementedError
 
     def found_value(self, column: ColumnElement[Any], kind: ValueKind) -> ColumnElement[Any]:

@@ -21,7 +21,7 @@ class RowSets:
     characters: int = 1_000_000
 
     def are_read(self, connection: Connection) -> bool:
-        """Whether a statement can look for the texts of a set."""
+        """Whether a statement can search for the texts of a set."""
         return False
 
     def are_written(self, connection: Connection) -> bool:

@@ -73,7 +73,7 @@ class _SQLiteCatalog(TableCatalog):
         if created.startswith("create table") and len(primary) == 1 and all(each["origin"] != "pk" for each in indexes):
             yield frozenset({primary[0]["name"]})  # another name of the rowid
         if "collate" in created:
-            return  # an index may compare texts otherwise than the column does, which no PRAGMA tells
+            return  # an index may compare texts otherwise than the column does, which no PRAGMA shows
         not_null = {entry["name"] for entry in columns if entry["notnull"]}
         for index in indexes:
             parts = {entry["name"] for entry in pragma("index_xinfo", index["name"]) if entry["key"]}
@@ -113,7 +113,7 @@ class SQLite(Dialect):
     def prepare_connection(self, connection: Connection, lock_seconds: float) -> None:
         connection.exec_driver_sql(f"PRAGMA busy_timeout = {lock_seconds * 1000}")
         connection.rollback()
-        # Python's module begins transactions, unless it was told to leave that to others. Nobody else does it for us.
+        # Python's module begins transactions, unless it is configured to leave that to others. Nothing else does it for us.
         driver: Any = connection.connection.dbapi_connection
         if driver.isolation_level is None:
             driver.isolation_level = ""

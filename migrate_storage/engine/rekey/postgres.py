@@ -233,7 +233,7 @@ class PostgresRekey:
     def _select_ranges(self, condition: sa.ColumnElement[bool]) -> Any:
         """Select the ranges that have a listed object and meet a condition.
 
-        The condition is a subquery of its own, so that each object is looked up by its hash first: few are in a range.
+        The condition is a subquery of its own, so that each object is found by its hash first: few are in a range.
         """
         index, ranges = self._journal.tables.rekey_object, self._journal.tables.rekey
         packed = sa.select(sa.and_(ranges.c.state == "packed", condition)).where(ranges.c.id == index.c.range_id)

@@ -186,7 +186,7 @@ class DaskDriver:
                     losses = self._losses[number] = self._losses.get(number, 0) + 1
                     if losses >= MAX_LOST_WORKERS:
                         raise RunError(
-                            f"range {number} lost its worker {losses} times: see whether workers run out of memory, then run the same command again to go on"
+                            f"range {number} lost its worker {losses} times: see whether workers run out of memory, then run the same command again to resume"
                         )
             self._submit_shards(client, journal, line, able)
             # Until a task ends, or the next poll is due.

@@ -1,4 +1,4 @@
-"""One shard of a job that several processes share, while its lease is held: what belongs to it, and its progress."""
+"""One shard of a job that several processes share, while its lease is valid: what belongs to it, and its progress."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ShardedJob:
 
 
 class ShardRun:
-    """One shard of a job, while its lease is held. It is the control channel of the job's control loop."""
+    """One shard of a job, while its lease is valid. It is the control channel of the job's control loop."""
 
     def __init__(self, journal: Journal, work: ShardedJob, range_: ShardRecord, leases: Sequence[Lease]) -> None:
         self._journal, self._work, self._range, self._leases = journal, work, range_, leases
@@ -80,7 +80,7 @@ class ShardRun:
         return None if seconds is None else max(0.0, self.began + seconds - self._journal.database.time())
 
     def check(self) -> None:
-        """Make sure, right before a write, that the lease of the shard is still held.
+        """Make sure, right before a write, that the lease of the shard is still valid.
 
         Raises:
             StoppedError: it is lost.

@@ -111,7 +111,7 @@ class ShardCoordinator:
 
         Raises:
             LeaseHeldError: something else is at work.
-            StoppedError: told to stop while waiting.
+            StoppedError: a stop was requested while waiting.
         """
         run = self._join_or_begin(total, into)
         # The first process computes the bounds, one pass over the keys. Others wait for its lease, or take over if it expires.
@@ -159,7 +159,7 @@ class ShardCoordinator:
 
         Raises:
             LeaseHeldError: another process has this shard, or another job was at work since the run was.
-            StoppedError: told to stop while waiting.
+            StoppedError: a stop was requested while waiting.
         """
         self._journal.leases.renew(run, name=self._work.lease, seconds=self._work.seconds)
         with (

@@ -140,7 +140,7 @@ class _Facts:
 
 
 class OrphansJob(Job[_Facts]):
-    """One comparison of what the stores of some backends hold with what rows name, and what is done about the difference.
+    """One comparison of what the stores of some backends contain with what rows name, and what is done about the difference.
 
     Args:
         application: its rows, and all backends that any row may name.
@@ -288,7 +288,7 @@ class OrphansJob(Job[_Facts]):
             if outcome is None:
                 continue
             outcome = _note_quarantined(known.mark_known(outcome), reachability)
-            # The journal's database may be unable to hold a NUL character, and such a name is never found.
+            # The journal's database may be unable to store a NUL character, and such a name is never found.
             storable = "\0" not in outcome.source.path
             if outcome.kind is OutcomeKind.MISSING and self._options.acknowledge_missing is not None and storable:
                 losses.append(known_loss_of(outcome, self._options.acknowledge_missing))
@@ -328,7 +328,7 @@ class OrphansJob(Job[_Facts]):
         if unread:
             # Not lost, and never to be marked as lost.
             return outcome(OutcomeKind.CONFLICT, describe_unread(sides[here.backend], here.path, unread))
-        return outcome(OutcomeKind.MISSING, f"the row names an object that {here.backend!r} does not hold")
+        return outcome(OutcomeKind.MISSING, f"the row names an object that {here.backend!r} does not have")
 
     def _find_orphans(self, facts: _Facts, reachability: Reachability) -> None:
         """Report every object; orphans that are to be moved are only chosen here, and reported once moved."""

@@ -167,7 +167,7 @@ class Quarantine:
         if found is None or found.size != verified.source.size:
             raise ObjectCheckError(f"the copy {record.destination} is not what was written")
         if not self._have_same_attributes(original, copy):
-            raise ObjectCheckError("the store does not keep what the object carries beside its bytes: it was not moved")
+            raise ObjectCheckError("the store does not keep what the object has beside its bytes: it was not moved")
         record = with_objects(record, verified.source, found, verified.sha256)
         record = replace(record, evidence=verified.evidence[:64], written_by_us=True)
         return StepResult(record=record, kind=OutcomeKind.QUARANTINED, evidence=verified.evidence)
@@ -181,7 +181,7 @@ class Quarantine:
             return StepResult(record=record, kind=OutcomeKind.MODIFIED, reason=reason)
         now = self._head(original)
         if now is not None and not proven_unchanged(record.source_evidence, now.evidence):
-            reason = "it was replaced meanwhile, or nothing tells whether it was"
+            reason = "it was replaced meanwhile, or no evidence shows whether it was"
             return StepResult(record=record, kind=OutcomeKind.MODIFIED, reason=reason)
         if now is not None:
             self._retry.call(original.delete)
@@ -194,13 +194,13 @@ class Quarantine:
         if existing is not None:
             return self._settle_existing(record, existing, found)
         if found is None and record.size is None:
-            return _closed_result(record, "somebody deleted it before it was moved")
+            return _closed_result(record, "another program deleted it before it was moved")
         if found is None:
-            reason = f"it and its copy {record.destination} are both gone: somebody emptied the quarantine"
+            reason = f"it and its copy {record.destination} are both gone: another program emptied the quarantine"
             return StepResult(record=record, kind=OutcomeKind.MISSING, reason=reason)
         intact = partial(is_as_recorded, copy, found, record.destination_evidence, record.sha256)
         if record.size is None or not self._retry.call(intact):
-            reason = f"{record.destination} is not what was put there: look at it before you move it back by hand"
+            reason = f"{record.destination} is not what was put there: check it before you move it back by hand"
             return StepResult(record=record, kind=OutcomeKind.MODIFIED, reason=reason)
         if self._dry_run:
             return self.delete_copy(record)
@@ -217,7 +217,7 @@ class Quarantine:
             # Another copy of it may have been put back just now.
             return self._settle_existing(record, now, found)
         if not self._have_same_attributes(original, copy):
-            message = "the store does not keep what the object carries beside its bytes: the copy stays as well"
+            message = "the store does not keep what the object has beside its bytes: the copy stays as well"
             raise ObjectCheckError(message)
         return self.delete_copy(record)
 
@@ -246,12 +246,12 @@ class Quarantine:
         if never_deleted:
             return self.delete_copy(record)
         if found is None:
-            return _closed_result(record, f"another object stands there now, and {record.destination} is gone")
+            return _closed_result(record, f"another object is there now, and {record.destination} is gone")
         original, copy = self._resolve_objects(record)
         equal = compare_content(original, copy, self._retry) is not None
         if equal and self._have_same_attributes(original, copy):
             return self.delete_copy(record)
-        reason = f"another object stands there now; {record.destination} is kept: decide by hand which one is right"
+        reason = f"another object is there now; {record.destination} is kept: decide by hand which one is right"
         return StepResult(record=record, kind=OutcomeKind.DESTINATION_EXISTS, reason=reason)
 
     def delete_copy(self, record: ObjectRecord) -> StepResult:

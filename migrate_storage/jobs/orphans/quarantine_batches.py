@@ -96,7 +96,7 @@ class QuarantineBatches:
 
     def _check_stop(self) -> None:
         if self._stopping.is_set():
-            raise StoppedError("told to stop")
+            raise StoppedError("a stop was requested")
 
     def _move_batch(self, reachability: Reachability, records: list[ObjectRecord]) -> None:
         """Copy, read rows, delete originals, read rows again, put back what they name."""

@@ -162,7 +162,7 @@ class PurgeJob(Job[_Facts]):
         """See :meth:`Job.describe`."""
         return JobDescription(
             run=new_run_id(), source=facts.first.source, destination=facts.first.destination, strategy=Strategy(facts.first.way),
-            reason="copies made in vain" if self._options.unreferenced_copies else "source objects whose copies serve",
+            reason="copies that no row names" if self._options.unreferenced_copies else "source objects whose copies serve",
             dry_run=not self._options.yes,
         )  # fmt: skip
 

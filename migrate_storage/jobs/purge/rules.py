@@ -146,7 +146,7 @@ class PurgeRules:
         if found is not None and not self._retry.call(
             lambda: is_as_recorded(destination, found, entry.destination_evidence, entry.sha256)
         ):
-            reason = f"its copy {entry.destination} was replaced since: look at both before you delete one"
+            reason = f"its copy {entry.destination} was replaced since: check both before you delete one"
             return PurgeDecision(OutcomeKind.MODIFIED, reason)
         why = ROW_DELETED if orphan else COPY_VERIFIED
         return PurgeDecision(OutcomeKind.DELETED, why, versioned=here.version is not None)
@@ -158,7 +158,7 @@ class PurgeRules:
                 return PurgeDecision(OutcomeKind.DELETED, DELETED_BEFORE, gone=True)
             return PurgeDecision(OutcomeKind.KEPT, "gone already")
         if not consistent_with(entry.destination_evidence, found.evidence):
-            return PurgeDecision(OutcomeKind.MODIFIED, "it was replaced since we put it: somebody else's now")
+            return PurgeDecision(OutcomeKind.MODIFIED, "it was replaced since we put it: it is another program's now")
         if not proven_unchanged(entry.destination_evidence, found.evidence):
-            return PurgeDecision(OutcomeKind.UNVERIFIED, "nothing tells whether it still is what we put")
+            return PurgeDecision(OutcomeKind.UNVERIFIED, "no evidence shows whether it still is what we put")
         return PurgeDecision(OutcomeKind.DELETED, AS_WRITTEN, versioned=found.version is not None)

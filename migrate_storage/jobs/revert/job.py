@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 RESTORE_BATCH_ROWS = 200
 """Rows put back in one transaction."""
-ROW_CHANGED = "the row was changed since it was re-pointed; that write stands"
+ROW_CHANGED = "the row was changed since it was re-pointed; that write stays"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +55,7 @@ class RevertOptions:
     settle_time: float = 5.0
     #: Backend keys whose ETags are no digests, see :class:`migrate_storage.jobs.run.options.RunOptions`.
     opaque_etags: tuple[str, ...] = ()
-    #: URL of another database that holds the journal.
+    #: URL of another database that has the journal.
     journal: str | None = None
     #: Database schema of the journal's tables.
     journal_schema: str | None = None
@@ -314,7 +314,7 @@ def _plan_restore(
 
 
 def _compare_with_row(connection: Connection, task: RestoreTask | RestoreDecision) -> RestoreTask | RestoreDecision:
-    """Read the row before any request to a store: a later write stands, and a row that is back already is done."""
+    """Read the row before any request to a store: a later write stays, and a row that is back already is done."""
     if isinstance(task, RestoreDecision):
         return task
     try:
@@ -327,7 +327,7 @@ def _compare_with_row(connection: Connection, task: RestoreTask | RestoreDecisio
         return RestoreDecision(task=task, kind=OutcomeKind.UNCHANGED, reason="it names the old key already")
     if now is not None and (narrowed := _narrow_restore(task, now)) is not None:
         return narrowed
-    reason = "the row is gone, or holds no file any more" if now is None else ROW_CHANGED
+    reason = "the row is gone, or has no file any more" if now is None else ROW_CHANGED
     return RestoreDecision(task=task, kind=OutcomeKind.MODIFIED, reason=reason)
 
 

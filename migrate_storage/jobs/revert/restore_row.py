@@ -222,7 +222,7 @@ class RowRestorer:
                 reason = f"{record.source} is gone, though {record.destination} was the same object"
                 return OutcomeKind.MISSING, reason, None
             if here.size != there.size:
-                return OutcomeKind.MISMATCH, "seen from both keys, the same place holds objects of different size", None
+                return OutcomeKind.MISMATCH, "seen from both keys, the same place has objects of different size", None
             proof = Verified(source=there, destination=here, evidence=SAME_OBJECT, written_by_us=False)
             return OutcomeKind.REVERTED, SAME_OBJECT, None if there_unchanged else proof
         here_unchanged = here is not None and consistent_with(record.source_evidence, here.evidence)
@@ -238,7 +238,7 @@ class RowRestorer:
             # A killed revert or another process wrote the source.
             if equal := compare_content(destination, source, self._retry):
                 return OutcomeKind.REVERTED, CONTENT_COMPARED, equal
-            reason = f"{record.source} is not what was copied any more, and not what {record.destination} holds: decide by hand which one is right"
+            reason = f"{record.source} is not what was copied any more, and differs from {record.destination}: decide by hand which one is right"
             return OutcomeKind.CONFLICT, reason, None
         if own_class := self._source.registration.own_class:
             reason = f"{record.destination} would have to be copied back to {record.source}, and {own_class} is only read: save it there by hand"
@@ -258,7 +258,7 @@ class RowRestorer:
         return OutcomeKind.MISSING, reason, None
 
     def _check_destination_answers(self) -> None:
-        """Check once that "not found" means the object: a HEAD does not tell a missing bucket from a missing object.
+        """Check once that "not found" means the object: a HEAD answers alike for a missing bucket and a missing object.
 
         Raises:
             PreflightError: the bucket or folder itself is missing, or cannot be read.

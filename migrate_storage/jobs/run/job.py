@@ -197,7 +197,7 @@ class RunJob(Job[RunPasses]):
                     self._manifest_notes = ManifestFile(route, options).write(session.journal, session.run)
             finished = state == "completed"
             if finished and not options.dry_run and (self.share is None or self.share.closes):
-                # At the end: what it finds must hold when the report is read, and before the run every row names the key.
+                # At the end: what it finds must be true when the report is read, and before the run every row names the key.
                 self._census = self._reuse_census(session) or self._search(
                     session.preflight.rows[0].database, session.journal
                 )
@@ -256,7 +256,7 @@ class RunJob(Job[RunPasses]):
         try:
             census = self._search(session.preflight.rows[0].database, session.journal, until=until)
         except RunError:
-            return  # the time is over, or the database failed: the census at the end says so
+            return  # the time is over, or the database failed: the census at the end reports it
         self._early_census = None if census is None else (census, written)
 
     def _reuse_census(self, session: RunSession) -> Census | None:
@@ -299,7 +299,7 @@ class RunJob(Job[RunPasses]):
     def _sharded(self, preflight: RunPreflight, journal: Journal, database: Database) -> ShardedJob:
         options, plan = self._options, preflight.route
         if options.recheck:
-            raise ConfigurationError("--recheck looks at each copy once: do it with one process, after the run")
+            raise ConfigurationError("--recheck checks each copy once: do it with one process, after the run")
         if options.limit is not None or options.dry_run:
             flag = "--dry-run" if options.dry_run else "--limit"
             raise ConfigurationError(f"{flag} goes through the rows in order: leave it out, or do it with one process")

@@ -67,7 +67,7 @@ class RunOptions(CensusOptions):
     copy_only: bool = False
     #: Take over: rows are never rewritten.
     keep_rows: bool = False
-    #: Look again at everything that earlier runs between the two keys copied, and mend what changed or is gone.
+    #: Check again everything that earlier runs between the two keys copied, and repair what changed or is gone.
     recheck: bool = False
     #: Objects that a dry run reads to see how fast that goes, and whether they are archived; 0 reads none.
     probe: int = 0
@@ -85,7 +85,7 @@ class RunOptions(CensusOptions):
     max_attempts: int = 5
     #: Bytes of object content in memory at once, over all workers.
     max_memory: int = 64 * MiB
-    #: Backend keys whose ETags look like MD5s and are none, so that two reads that agree count as proof.
+    #: Backend keys whose ETags have the form of MD5s and are none, so that two reads that agree count as proof.
     opaque_etags: tuple[str, ...] = ()
     #: Backend keys whose listings show each write that was acknowledged before, so that one replaces many HEADs.
     consistent_listings: tuple[str, ...] = ()
@@ -121,13 +121,13 @@ class RunOptions(CensusOptions):
         if self.max_replica_lag is not None and self.max_replica_lag < 0:
             raise ConfigurationError(f"--max-replica-lag must be at least 0, not {self.max_replica_lag}")
         if self.replicas and self.max_replica_lag is None:
-            raise ConfigurationError("--replicas says whom to ask; --max-replica-lag SECONDS says what is too much")
+            raise ConfigurationError("--replicas names whom to ask; --max-replica-lag SECONDS sets what is too much")
         if self.invalid_keys not in INVALID_KEYS:
             raise ConfigurationError(f"--invalid-keys must be {' or '.join(INVALID_KEYS)}, not {self.invalid_keys!r}")
         check_preservation(self.preservation)
         if self.destination is None and self.preservation.is_asked:
             raise ConfigurationError(
-                "--storage-class and --preserve are about copies, and an in-place run makes none: say --to KEY"
+                "--storage-class and --preserve are about copies, and an in-place run makes none: give --to KEY"
             )
         self._check_recheck()
         self._check_manifest()
@@ -142,22 +142,18 @@ class RunOptions(CensusOptions):
         return Preservation(storage_class=self.storage_class, preserve=self.preserve)
 
     def _check_recheck(self) -> None:
-        """Refuse what leaves rows with a wrong size: a copy that is made anew must be told to every row that names it."""
+        """Refuse what leaves rows with a wrong size: each row that names a copy that is made anew must get its size."""
         if not self.recheck:
             return
         if self.destination is None:
-            raise ConfigurationError("--recheck looks at copies, and an in-place run makes none: say --to KEY")
+            raise ConfigurationError("--recheck checks copies, and an in-place run makes none: give --to KEY")
         given = {
             "--dry-run": self.dry_run, "--copy-only": self.copy_only, "--keep-rows": self.keep_rows,
             "--where": self.where, "--limit": self.limit,
         }  # fmt: skip
         for flag, value in given.items():
             if value:
-                instead = (
-                    "verify looks and changes nothing"
-                    if flag == "--dry-run"
-                    else "it updates each row that names a copy"
-                )
+                instead = "verify changes nothing" if flag == "--dry-run" else "it updates each row that names a copy"
                 raise ConfigurationError(f"--recheck goes without {flag}: {instead}")
 
     def _check_manifest(self) -> None:

@@ -236,7 +236,7 @@ def check(application: Application, options: RunOptions) -> tuple[Note, ...]:
         ("refuses to replace an object when asked", can.create_only),
         ("its ETag is the MD5 of the bytes", can.etag_is_md5),
         ("keeps content type and metadata", can.attributes),
-        ("its listing tells what a look does", can.listing),
+        ("its listing shows what a HEAD does", can.listing),
     )
     probed = partial(Note, severity=Severity.INFO, code="destination.probed", subject=route.destination.key)
     notes = [probed(message=f"{what}: {'yes' if yes else 'no'}") for what, yes in able]
@@ -300,10 +300,10 @@ def _sample_files(rows: Sequence[FileColumn], source: ResolvedBackend) -> tuple[
             found.extend(slot.file["filename"] for slot in slots if slot.file["backend"] == source.key)
         if table.column.nested and sample and not any(_DOCUMENT.match(row.value) for row in sample):
             if not table.estimate(source.key):
-                raise ConfigurationError(f"{table.column} does not hold JSON in any of the first {len(sample)} rows")
+                raise ConfigurationError(f"{table.column} has no JSON in any of the first {len(sample)} rows")
         elif sample and len(broken) == len(sample):
             raise ConfigurationError(
-                f"{table.column} does not hold files: {broken[0]} (and so in all of the first {len(sample)} rows); is it a StoredObject column?"
+                f"{table.column} has no files: {broken[0]} (and so in all of the first {len(sample)} rows); is it a StoredObject column?"
             )
     return [source.place(filename) for filename in found], found
 
@@ -318,19 +318,19 @@ def _find_buckets(samples: Sequence[Place], source: ResolvedBackend) -> list[Pla
 
 
 def _note_user_word(source: ResolvedBackend) -> list[Note]:
-    """Say what counts as proof only because the user said so."""
+    """Report what counts as proof only because of an option."""
     said = (
         (source.opaque_etags, "evidence.opaque-etags", "two reads count as proof, also of an object whose ETag is another MD5"),
         (source.consistent_listings, "evidence.consistent-listings", "its listings count as fresh, and replace HEADs"),
     )  # fmt: skip
     return [
-        Note(severity=Severity.INFO, code=code, subject=source.key, message=f"as an option says of {source.key}, {what}")
+        Note(severity=Severity.INFO, code=code, subject=source.key, message=f"by an option for {source.key}, {what}")
         for given, code, what in said if given
     ]  # fmt: skip
 
 
 def _note_canaries(source: ResolvedBackend, listings: ListingEvidence) -> list[Note]:
-    """Say whether canaries prove listings of the source."""
+    """Note whether canaries prove listings of the source."""
     if listings.canaries is None:
         return []
     prefix, why = source.canary_prefix, listings.canaries.refusal
@@ -341,7 +341,7 @@ def _note_canaries(source: ResolvedBackend, listings: ListingEvidence) -> list[N
         message = f"no listing of {source.key} replaces HEADs: a canary was tried, and {why}"
         return [note(severity=Severity.WARNING, message=message, todo="nothing: each source gets HEADs")]
     where = f"behind files whose name begins with {prefix!r}" if prefix else "behind any file"
-    message = f"as an option says, canaries are written to {source.key} and deleted, {where}; a page of a listing that shows one replaces HEADs"
+    message = f"by an option, canaries are written to {source.key} and deleted, {where}; a page of a listing that shows one replaces HEADs"
     return [note(severity=Severity.INFO, message=message)]
 
 
@@ -363,4 +363,4 @@ def _note_triggers(rows: Sequence[FileColumn], database: Database) -> list[Note]
 
 
 _DOCUMENT = re.compile(r"\s*([\[{\"]|null\s*$)")
-"""The beginning of JSON that may hold a file one day."""
+"""The beginning of JSON that may have a file one day."""

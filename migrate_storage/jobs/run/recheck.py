@@ -1,6 +1,6 @@
-"""Look again at what earlier runs copied, for ``run --recheck``: at each copy that a row names, and at its source.
+"""Check again what earlier runs copied, for ``run --recheck``: each copy that a row names, and its source.
 
-The rows decide which copies are looked at, so a copy that no row names any more is left alone. The journal knows the source of each, and
+The rows decide which copies are checked, so a copy that no row names any more is left alone. The journal knows the source of each, and
 both objects as they were.
 """
 
@@ -87,7 +87,7 @@ class CopyRecheck:
         self._lists_sources = may_replace_heads(self._plan.source)
         self._window = LISTING_WINDOW_ROWS if lists_copies or self._lists_sources else window
         self._seen: set[str] = set()
-        #: ``objects`` that were looked at, those that were ``copied_again``, and ``rows_repaired``.
+        #: ``objects`` that were checked, those that were ``copied_again``, and ``rows_repaired``.
         self.counts = Counter({"objects": 0, "copied_again": 0, "rows_repaired": 0})
 
     def run(self) -> None:
@@ -140,7 +140,7 @@ class CopyRecheck:
             return self._look(record, sources.get(record.source_path), copies.get(record.destination_path))
 
         findings = self._session.scheduler.check_each(look, records)
-        # A HEAD does not tell a missing bucket from a missing object.
+        # A HEAD answers alike for a missing bucket and a missing object.
         if any(finding.gone for finding in findings):
             check_present(self._plan.destination, self._context.retry)
         root = self._plan.source.root
@@ -183,21 +183,21 @@ class CopyRecheck:
         try:
             finding = self._compare(record, source, copy)
         except KeyRefusedError as error:
-            return _Finding(kind=OutcomeKind.FAILED, reason=f"it could not be looked at again: {error}")
+            return _Finding(kind=OutcomeKind.FAILED, reason=f"it could not be checked again: {error}")
         except StoreRequestError as error:
             self._breaker.record(error.failure)
-            return _Finding(kind=OutcomeKind.FAILED, reason=f"it could not be looked at again: {error}")
+            return _Finding(kind=OutcomeKind.FAILED, reason=f"it could not be checked again: {error}")
         self._breaker.record(None)
         return finding
 
     def _compare(self, record: ObjectRecord, source: ObjectMeta | None, copy: ObjectMeta | None) -> _Finding:
         there, purged = record.destination, record.state in _PURGED_STATES
         if record.run == self._session.run:
-            # This run looked at it already, for another window of rows.
+            # This run checked it already, for another window of rows.
             done = record.outcome is not None and OutcomeKind(record.outcome).done
             return _Finding(intact=_meta_of(record) if done else None)
         if not purged and not self._plan.has_id(record):
-            reason = f"{record.source_key!r} is registered for another place now than when it was copied: its source was not looked at"
+            reason = f"{record.source_key!r} is registered for another place now than when it was copied: its source was not checked"
             return _Finding(kind=OutcomeKind.UNVERIFIED, reason=reason)
         if copy is None or not proven_unchanged(record.destination_evidence, copy.evidence):
             copy = self._head(self._plan.destination, record.destination_path)

@@ -93,7 +93,7 @@ class ExtraneousDeleter:
         refuse_slash_key(pair.key)
         source, destination = self._source.resolve(pair.key), self._destination.resolve(pair.key)
         if self._retry.or_none_if_missing(source.head) is not None:
-            return "kept: the source holds it"
+            return "kept: the source has it"
         current = self._retry.or_none_if_missing(destination.head)
         if current is None:
             if reason := self._retry.call(partial(describe_slash_key, destination)):

@@ -159,7 +159,7 @@ class SyncJob(Job[_Facts]):
         """Join the sync of several processes that is under way, or begin one, cut into so many shards; do none of them.
 
         Returns:
-            Its id, and the name of the lease that its driver holds in its name.
+            Its id, and the name of the lease that its driver has in its name.
         """
         options = self._options
         with journaled(self._application, options.journal, options.journal_schema) as (_, journal):
@@ -196,7 +196,7 @@ class SyncJob(Job[_Facts]):
                 if context.stop.wait(self._options.watch):
                     return "interrupted"
         except IncompleteError as failure:
-            raise RunError(f"{failure}; nothing was deleted: run the same command again to go on") from failure
+            raise RunError(f"{failure}; nothing was deleted: run the same command again to resume") from failure
 
     def next_command(self, report: Report) -> str:
         """See :meth:`Job.next_command`."""
@@ -229,7 +229,7 @@ class SyncJob(Job[_Facts]):
             raise ConfigurationError(f"{'--watch' if options.watch else '--dry-run'} is for one process")
         if options.delete and not options.max_delete.strip().endswith("%"):
             raise ConfigurationError(
-                f"--max-delete {options.max_delete} counts what one process sees: say a share, such as 10%, where several work"
+                f"--max-delete {options.max_delete} counts what one process sees: give a share, such as 10%, where several work"
             )
         plan = plan_of(
             "sync", self._source.key, self._destination.key, options.by, options.delete, options.max_delete,

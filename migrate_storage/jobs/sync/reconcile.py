@@ -116,7 +116,7 @@ class Reconciler:
 
         Raises:
             IncompleteError: a listing broke off; nothing was deleted.
-            StoppedError: told to stop, or a limit is reached; nothing was deleted.
+            StoppedError: a stop was requested, or a limit is reached; nothing was deleted.
             RunError: nothing works any more, or more would be deleted than may be.
         """
         with ExitStack() as stack:
@@ -234,7 +234,7 @@ class Reconciler:
             if again.source is None:
                 break
             pair = again
-        reason = "its destination was written again and again while it was copied: theirs stands"
+        reason = "its destination was written again and again while it was copied: that write stays"
         return self._outcome(pair, OutcomeKind.MODIFIED, reason)
 
     def _task_for(self, pair: Pair) -> CopyTask:
@@ -279,7 +279,7 @@ class Reconciler:
             return self._outcome(pair, OutcomeKind.FAILED, str(error))
         if reason:
             return self._outcome(pair, OutcomeKind.FAILED, reason)
-        return self._outcome(pair, OutcomeKind.UNCHANGED, "the source holds it no more")
+        return self._outcome(pair, OutcomeKind.UNCHANGED, "the source has it no more")
 
     def _outcome(self, pair: Pair, kind: OutcomeKind, reason: str = "", *, evidence: str = "") -> Outcome:
         return Outcome(
@@ -328,7 +328,7 @@ class Reconciler:
             return
         if seen.failed:
             message = f"{amount(seen.failed, 'object')} could not be brought level, so nothing was deleted"
-            note = Note(severity=Severity.WARNING, code="sync.kept", message=message, todo="mend that, and sync again")
+            note = Note(severity=Severity.WARNING, code="sync.kept", message=message, todo="fix that, and sync again")
             self._stats.send(DiagnosticRaised(note=note))
             return
         most = self._options.most_deleted(seen.at_destination)

@@ -128,14 +128,14 @@ class ObjectCheck:
     def _check_found(self, named: NamedObject, found: FoundObject, outcome: Callable[..., Outcome]) -> Outcome:
         size, length = named.slot.file.get("size"), found.meta.size
         if isinstance(size, int) and size != length:
-            return outcome(OutcomeKind.MISMATCH, f"the row says {size} bytes, the object has {length}", size=length)
+            return outcome(OutcomeKind.MISMATCH, f"the row has {size} bytes, the object has {length}", size=length)
         if self._options.compare_with is not None:
             # Read the object through both registrations.
             path = named.slot.location.path
             others = find_read(self._sides[self._options.compare_with], path, self._retry)
             if not others:
                 return outcome(
-                    OutcomeKind.MISSING, f"{self._name_store(self._options.compare_with, path)} does not hold it"
+                    OutcomeKind.MISSING, f"{self._name_store(self._options.compare_with, path)} does not have it"
                 )
             return self._compare_bytes(found.at, others[0].at, outcome, length)
         if self._options.read_content:
@@ -151,7 +151,7 @@ class ObjectCheck:
             )
             return outcome(OutcomeKind.UNVERIFIED, reason, size=length)
         if record is None or isinstance(self._sides[named.slot.location.backend], ResolvedCutover):
-            reason = "it exists, but nothing tells what it should hold: --read-content or --compare-with compares bytes"
+            reason = "it exists, but no record shows what it should be: --read-content or --compare-with compares bytes"
             return outcome(OutcomeKind.UNVERIFIED, reason, size=length)
         reason = "it was replaced since it was verified (by the application, perhaps)"
         return outcome(OutcomeKind.MISMATCH, reason, size=length)
@@ -224,7 +224,7 @@ class ObjectCheck:
     def _compare_bytes(self, one: ObjectAt, other: ObjectAt, outcome: Callable[..., Outcome], size: int) -> Outcome:
         if self._sha256_of(one) == self._sha256_of(other):
             return outcome(OutcomeKind.UNCHANGED, proof=CONTENT_COMPARED, size=size)
-        reason = f"{one.store.name} and {other.store.name} hold different bytes"
+        reason = f"{one.store.name} and {other.store.name} have different bytes"
         return outcome(OutcomeKind.MISMATCH, reason, size=size)
 
     def _sha256_of(self, at: ObjectAt) -> str:

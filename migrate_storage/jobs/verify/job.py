@@ -114,7 +114,7 @@ class VerifyJob(Job[_Facts]):
         """Join the verify of several processes that is under way, or begin one, cut into so many shards; do none of them.
 
         Returns:
-            Its id, and the name of the lease that its driver holds in its name.
+            Its id, and the name of the lease that its driver has in its name.
         """
         with connected(self._application, self._options.journal, self._options.journal_schema) as (database, journal):
             journal.prepare()
@@ -122,7 +122,7 @@ class VerifyJob(Job[_Facts]):
 
     def describe(self, facts: _Facts) -> JobDescription:
         """See :meth:`Job.describe`."""
-        through = f"opened through {self._options.compare_with} too" if self._options.compare_with else "looked at"
+        through = f"opened through {self._options.compare_with} too" if self._options.compare_with else "checked"
         return JobDescription(
             run=facts.run, source=self._source, destination=self._destination, read_only=True,
             reason="both sides read" if self._options.read_content else through,
@@ -146,7 +146,7 @@ class VerifyJob(Job[_Facts]):
         phases = (
             Note(
                 severity=Severity.INFO, code="cutover.phase", subject=cutover.key,
-                message=f"a cutover, {cutover.state.describe()}: each object was looked at where its processes read it",
+                message=f"a cutover, {cutover.state.describe()}: each object was checked where its processes read it",
             )
             for cutover in cutovers_among(facts.sides)
         )  # fmt: skip
@@ -213,12 +213,12 @@ def _find_journals(journal: Journal, database: Database, sides: Mapping[str, Res
 
 
 def _find_doubtful_rows(columns: Sequence[FileColumn]) -> Iterator[Outcome]:
-    """Yield an outcome for the rows of each table that their key does not tell apart: any of their files may be another's."""
+    """Yield an outcome for the rows of each table that share their key: any of their files may be another's."""
     for rows in {(each.column.schema, each.column.table): each for each in columns}.values():
         with suppress(ConfigurationError):  # keys that cannot be compared: they are only read here
             for found in find_doubtful_keys(rows):
                 refs = tuple(RowRef(rows.column, key) for key in found.examples)
-                reason = f"{found.count} rows {found.reason}: nothing tells which file is whose"
+                reason = f"{found.count} rows {found.reason}: which file belongs to which is unknown"
                 yield replace(outcome_of_broken_row(refs[0], reason), refs=refs)
 
 

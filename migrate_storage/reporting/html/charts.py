@@ -58,7 +58,7 @@ def plot(
     first, last = ends
     parts.append(element("text", first, x=_LEFT, y=_HEIGHT - 6))
     parts.append(element("text", last, x=_WIDTH, y=_HEIGHT - 6, text_anchor="end"))
-    described = f"At most {shown(max(values))}. The numbers stand in a table below."
+    described = f"At most {shown(max(values))}. The numbers are in a table below."
     return element(
         "svg", element("title", title, id=f"{name}-title"), element("desc", described, id=f"{name}-text"), joined(*parts),
         class_=f"plot {name}", viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img", aria_labelledby=f"{name}-title {name}-text",

@@ -71,7 +71,7 @@ def page(report: Report, figures: Figures, typed: Callable[[str], str] = str) ->
 def _build_header(report: Report) -> Markup:
     css_class, mark = {
         0: ("good", "✓ Done"),
-        EXIT_PROBLEMS: ("warn", "! Finished, with something to look at"),
+        EXIT_PROBLEMS: ("warn", "! Finished, with problems"),
         EXIT_FAILED: ("bad", "✗ Failed"),
     }.get(report.exit_code, ("warn", "! Not finished"))
     if report.dry_run:
@@ -82,10 +82,10 @@ def _build_header(report: Report) -> Markup:
     done = (kind for kind in OutcomeKind if kind.done and report.counts.get(kind))
     facts = [
         *((f"{noun(report)}s {word(report, kind)}", f"{report.counts[kind]:,}") for kind in done),
-        ("to look at", f"{report.problem_count:,}"),
+        ("problems", f"{report.problem_count:,}"),
     ]
     if report.sample:
-        facts.append((f"of {report.sample[1]:,} rows, looked at as a sample", f"{report.sample[0]:,}"))
+        facts.append((f"of {report.sample[1]:,} rows, read as a sample", f"{report.sample[0]:,}"))
     if report.kind == "run":
         facts.append(("rows re-pointed", f"{report.rows_repointed:,}"))
     if report.rows_remaining is not None:
@@ -112,8 +112,8 @@ def _build_header(report: Report) -> Markup:
 def _build_next(report: Report, typed: Callable[[str], str]) -> Markup:
     parts = []
     if report.problem_count:
-        count = amount(report.problem_count, noun(report))
-        parts.append(element("p", element("a", f"{count} to look at", href="#problems"), ", below. Then:"))
+        count = amount(report.problem_count, "problem")
+        parts.append(element("p", element("a", count, href="#problems"), ", below. Then:"))
     for command, purpose in next_steps(report):
         shown = element("p", f"{purpose[:1].upper()}{purpose[1:]}:") if purpose else ""
         parts.append(joined(shown, element("pre", typed(command))))
@@ -139,7 +139,7 @@ def _build_problems(report: Report) -> Markup | None:
             parts.append(joined(element("h3", label), _make_scrollable(table, label)))
     if report.problem_count > shown:
         rest = amount(report.problem_count - shown, f"more {noun(report)}")
-        parts.append(element("p", f"And {rest}; the journal holds them all, table migrate_storage_object."))
+        parts.append(element("p", f"And {rest}; the journal has them all, table migrate_storage_object."))
     return _build_section("problems", f"Problems: {amount(report.problem_count, noun(report))}", *parts)
 
 
@@ -201,8 +201,8 @@ def _build_times(report: Report, figures: Figures) -> Markup | None:
         for number, span in enumerate(figures.spans)
         if span.objects
     )
-    caption = element("caption", f"Objects that ended in each {duration(step)}, and the bytes that they hold.")
-    head = _build_head("From", "objects", "bytes", "to look at", numbers=3)
+    caption = element("caption", f"Objects that ended in each {duration(step)}, and their bytes.")
+    head = _build_head("From", "objects", "bytes", "problems", numbers=3)
     table = _make_scrollable(element("table", caption, head, element("tbody", *lines)), "Over time, in numbers")
     late = amount(figures.elsewhen, "object")
     return _build_section(
@@ -299,7 +299,7 @@ def _build_footer(report: Report, figures: Figures) -> Markup:
     if gone > 0:
         why = "a later run took them over, or they were pruned, or the journal has no line for them"
         sentences.append(f"The plots and tables miss {amount(gone, noun(report))}: {why}.")
-    sentences.append("It holds filenames and primary keys: share it as you would share those.")
+    sentences.append("It contains filenames and primary keys: share it as you would share those.")
     return element("footer", element("p", " ".join(sentences)))
 
 

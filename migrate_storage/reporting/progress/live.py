@@ -60,7 +60,7 @@ class LiveDisplay(Shown):
         """Return the current picture."""
         state = self._state
         if state.start is None:
-            return Text("Looking at the stores and the rows ...", style="dim")
+            return Text("Reading the stores and the rows ...", style="dim")
         share = state.share
         bar = Table.grid(padding=(0, 1))
         bar.add_row(
@@ -73,7 +73,7 @@ class LiveDisplay(Shown):
             f" at {state.objects / state.seconds:,.0f}/s   ",
             (size(state.bytes), "bold"),
             f" at {size(state.bytes / state.seconds)}/s   ",
-            (f"{state.failures:,} to look at", "bold red" if state.failures else "green"),
+            (amount(state.failures, "problem"), "bold red" if state.failures else "green"),
         )
         failed = [f"{count:,} {kind.words}" for kind, count in sorted(state.kinds.items()) if not kind.done]
         more = [Text("  " + ", ".join(failed), style="red")] if failed else []

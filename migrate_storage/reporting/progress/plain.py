@@ -57,7 +57,7 @@ class Periodic(Shown):
         self._stream.flush()
 
 
-_PLAIN_VERIFY = "looked at"
+_PLAIN_VERIFY = "checked"
 """The reason of a verify without ``--read-content`` and ``--compare-with``, which its first line leaves out."""
 
 

@@ -128,7 +128,7 @@ class ProgressState:
         """Return the state as one line of plain text."""
         share = "" if self.share is None else f"{self.share:.0%}, "
         left = "" if self.seconds_left is None or self.state else f", {duration(self.seconds_left)} left"
-        failures = f", {amount(self.failures, 'object')} to look at" if self.failures else ""
+        failures = f", {amount(self.failures, 'problem')}" if self.failures else ""
         more = "".join(f", {words}" for words in (self.slowdown, self.searched) if words)
         return (
             f"{share}{amount(self.objects, 'object')}, {size(self.bytes)}, {self.objects / self.seconds:,.0f} objects/s, "

@@ -23,7 +23,7 @@ _TEXTS = frozenset({"pool_max_idle_per_host", "http2_keep_alive_interval"})
 _SWITCHES = frozenset({"allow_http", "allow_invalid_certificates", "http1_only", "http2_only", "randomize_addresses"})
 
 
-#: Options that say as whom a store asks. Beside one of them no variable changes a request.
+#: Options that decide as whom a store asks. Beside one of them no variable changes a request.
 _CREDENTIALS = frozenset({
     "access_key_id", "skip_signature", "web_identity_token_file", "container_credentials_relative_uri",
     "container_credentials_full_uri", "service_account", "service_account_key", "application_credentials",

@@ -53,7 +53,7 @@ class _Lazy:
 
     def __call__(self) -> Mapping[str, Any]:
         if self._process != os.getpid():
-            # Another thread of the parent may have held the lock.
+            # Another thread of the parent may have had the lock.
             self._process, self._lock = os.getpid(), threading.Lock()
             if self._built is not None:
                 # Its end would close the parent's connections, and take them off the parent's event loop: it never ends.

@@ -198,7 +198,7 @@ def isolate_azure(
     if (chosen or source) and "skip_signature" in ambient:
         options.setdefault("skip_signature", "false")
     if anonymous and not chosen and source is None and "credential_type" in ambient:
-        # obstore looks for credentials of that type, though nothing is signed.
+        # obstore needs credentials of that type, though nothing is signed.
         return StaticCredentials({"token": ""})
     return source
 

@@ -12,7 +12,7 @@ __all__ = ("make_service_account",)
 
 @cache
 def make_service_account() -> str:
-    """Return the JSON of a service account of nobody; its key takes 100 milliseconds to make.
+    """Return the JSON of a service account without an owner; its key takes 100 milliseconds to make.
 
     Raises:
         ConfigurationError: there is no ``cryptography`` to make a key with.

@@ -1,4 +1,4 @@
-"""Whose credentials requests have, and which project pays for them. Nothing is looked up, and no secret is kept."""
+"""Whose credentials requests have, and which project pays for them. No request is sent, and no secret is kept."""
 
 from __future__ import annotations
 

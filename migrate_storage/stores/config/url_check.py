@@ -133,7 +133,7 @@ def requested_by_store(config: StoreConfig, place: Place) -> RequestedUrl:
     Raises:
         ConfigurationError: the store cannot be opened.
     """
-    # With keys of our own nothing is looked up, and nobody's credentials are used.
+    # With keys of our own nothing is requested, and no other credentials are used.
     options = {name: value for name, value in config.options.items() if name not in _CREDENTIALS[config.service]}
     source = None
     if config.service == "s3":

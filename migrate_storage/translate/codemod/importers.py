@@ -31,9 +31,9 @@ class ImportedNames:
                 self._uses.setdefault(module, {}).setdefault(name, set()).add(file.resolve())
 
     def of(self, path: Path) -> frozenset[str]:
-        """Return the names that other files import from a file. ``*`` stands for all of them.
+        """Return the names that other files import from a file. ``*`` means all of them.
 
-        Modules are told apart by the last part of their name: a name too many stays, none too few.
+        Modules are distinguished by the last part of their name: a name too many stays, none too few.
         """
         module = path.resolve().parent.name if path.stem == "__init__" else path.stem
         uses = self._uses.get(module, {})

@@ -74,7 +74,7 @@ class Values:
     def _read_piece(self, name: str, part: cst.BaseFormattedStringContent) -> str:
         if isinstance(part, cst.FormattedStringText):
             if "\\" in part.value:
-                raise NotLiteralError(f"the value of {name} holds a backslash")
+                raise NotLiteralError(f"the value of {name} has a backslash")
             return part.value.replace("{{", "{").replace("}}", "}")
         assert isinstance(part, cst.FormattedStringExpression)
         if part.conversion or part.format_spec or part.equal or _has_side_effects(part.expression):

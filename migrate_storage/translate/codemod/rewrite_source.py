@@ -293,7 +293,7 @@ def _refuse_mixed_profile(found: Found, config: StoreConfig) -> None:
 def _select_options(config: StoreConfig, translation: Translation, found: Found, values: Values) -> dict[str, Any]:
     options = dict(config.options) if config.service not in ("file", "memory", "http") else {}
     if found.options.get("profile"):
-        # The backend asks botocore for what the profile says.
+        # The backend asks botocore for what the profile has.
         client = found.options.get("client_kwargs") or {}
         options.pop("virtual_hosted_style_request", None)
         if not client.get("region_name"):
@@ -301,7 +301,7 @@ def _select_options(config: StoreConfig, translation: Translation, found: Found,
         if not (found.options.get("endpoint_url") or client.get("endpoint_url")):
             options.pop("endpoint", None)
         if config.credentials is None:
-            # Keys are explicit, or there are none: the profile only says where.
+            # Keys are explicit, or there are none: the profile only decides where requests go.
             options["profile"] = found.options["profile"]
         return options
     endpoint = options.get("endpoint")

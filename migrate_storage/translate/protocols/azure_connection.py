@@ -88,7 +88,7 @@ def parse_connection_string(text: str, emulator_url: str | None = None) -> dict[
     elif "SharedAccessSignature" in parts:
         signature = parts["SharedAccessSignature"].lstrip("?")
         if "sig" not in parse_qs(signature):
-            raise ConfigurationError("Azure connection string: SharedAccessSignature holds no sig=…; copy it whole")
+            raise ConfigurationError("Azure connection string: SharedAccessSignature has no sig=…; copy it whole")
         options["sas_key"] = signature
     return options
 

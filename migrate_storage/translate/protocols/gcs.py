@@ -27,7 +27,9 @@ OPTIONS = (
     Option("timeout", "timeout"),
     Option("requests_timeout", "timeout"),
     Option("version_aware", code="gcs.version_aware"),
-    Option("session_kwargs", code="option.dropped", says="arguments of aiohttp's session; say them as client_options"),
+    Option(
+        "session_kwargs", code="option.dropped", says="arguments of aiohttp's session; write them as client_options"
+    ),
     *without_effect(
         *("block_size", "default_block_size", "consistency", "cache_timeout", "secure_serialize"),
         *("check_connection", "default_location", "finalize_on_close", "cache_type", "on_google"),

@@ -19,7 +19,7 @@ OPTIONS = (
     Option("headers", "default_headers"),
     Option("client_kwargs.headers", "default_headers"),
     Option("client_kwargs.auth", code="http.auth"),
-    Option("client_kwargs", code="option.dropped", says="arguments of aiohttp's session; say them as client_options"),
+    Option("client_kwargs", code="option.dropped", says="arguments of aiohttp's session; write them as client_options"),
     Option("auth", code="http.auth"),
     Option("encoded", code="http.encoded"),
     Option("simple_links", code="option.no_effect"),

@@ -111,7 +111,7 @@ OPTIONS = (
         )
     ),
     Option("version_aware", code="s3.version_aware"),
-    Option("cache_regions", "region", "option.dropped", "obstore does not look for a bucket's region: name it"),
+    Option("cache_regions", "region", "option.dropped", "obstore does not find a bucket's region: name it"),
     Option("connect_timeout", "connect_timeout", says="an attribute of a subclass"),
     Option("read_timeout", "read_timeout", says="an attribute of a subclass"),
     *without_effect(

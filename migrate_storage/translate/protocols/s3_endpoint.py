@@ -65,7 +65,7 @@ def endpoint(
         notes.append(note("s3.endpoint.per_bucket", per_bucket))
     result = _make_options(address, bucket, environment, custom=bool(given))
     if options.get("profile"):
-        # Said, so that the profile's own style is not looked up where the store is opened.
+        # Explicit, so that the profile's own style is not read where the store is opened.
         result.setdefault("virtual_hosted_style_request", False)
     if bucket.endswith("--x-s3"):
         result["s3_express"] = True
@@ -88,7 +88,7 @@ def _make_options(address: S3Address, bucket: str, environment: Mapping[str, str
     if address.virtual:
         result["virtual_hosted_style_request"] = True
     elif bucket and _shows_bucket(address.endpoint, bucket):
-        # Said, so that nothing takes the bucket out of the endpoint: it is in the path a second time.
+        # Explicit, so that nothing takes the bucket out of the endpoint: it is in the path a second time.
         result["virtual_hosted_style_request"] = False
     return result
 

@@ -84,7 +84,7 @@ def with_default_of_anon(options: Mapping[str, Any], environment: Mapping[str, s
 
 
 def find_default_of_project(project: Path | None) -> tuple[bool | None, str]:
-    """Return the ``anon`` of the adlfs that a project uses, as far as the installed one can tell, and the reason.
+    """Return the ``anon`` of the adlfs that a project uses, as far as the installed one shows it, and the reason.
 
     Args:
         project: its folder, whose lock files may name another version; ``None`` for code that belongs to none.
@@ -100,7 +100,7 @@ def find_default_of_project(project: Path | None) -> tuple[bool | None, str]:
         )
     found = asks_anonymously({})
     if found is None:
-        return None, f"adlfs {installed}, installed here, does not tell"
+        return None, f"adlfs {installed}, installed here, does not show it"
     return (
         found,
         f"adlfs {installed}, installed here, then {'asks anonymously' if found else 'makes a DefaultAzureCredential'}",

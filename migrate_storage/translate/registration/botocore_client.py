@@ -1,7 +1,7 @@
 """Ask botocore where an ``S3FileSystem`` sends its requests.
 
-The client is made from the filesystem's own session and arguments, as s3fs makes it. It has keys of its own, so that no
-credentials are looked for, and each request is stopped before it is sent.
+The client is made from the filesystem's own session and arguments, as s3fs makes it. It has keys of its own, so
+that no credentials are requested, and each request is stopped before it is sent.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def _make_client(session: Any, config: Mapping[str, Any], arguments: Mapping[str
 def _load_data() -> Any:
     """Return botocore's descriptions of services, which take 100 milliseconds to load; of S3 only what is asked here.
 
-    The whole description of S3 would hold 10 MB for as long as a client lives.
+    The whole description of S3 would take 10 MB for as long as a client lives.
     """
     from botocore.loaders import create_loader
 

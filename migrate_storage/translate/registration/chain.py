@@ -1,4 +1,4 @@
-"""The filesystem below wrappers, and what its class and arguments say."""
+"""The filesystem below wrappers, and its class and arguments."""
 
 from __future__ import annotations
 

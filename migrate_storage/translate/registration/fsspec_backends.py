@@ -71,7 +71,7 @@ def _read_plain(key: str, filesystem: Any, chain: Chain, environment: Mapping[st
         url = read_service_url(filesystem) if canonical in ("gcs", "azure") else ""
         certificate = getattr(filesystem, "_use_client_cert", None)
         if canonical == "gcs" and isinstance(certificate, bool):
-            # google-auth looks for one in several files.
+            # google-auth searches for one in several files.
             environment = {**environment, "GOOGLE_API_USE_CLIENT_CERTIFICATE": str(certificate).lower()}
         source = FilesystemOptions(canonical, options, environment, service_url=url)
     endpoint = _read_endpoint(source, filesystem)

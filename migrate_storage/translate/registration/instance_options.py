@@ -83,7 +83,7 @@ def _read_gcs_options(filesystem: Any, options: dict[str, Any], environment: Map
     credentials = getattr(filesystem, "credentials", None)
     if getattr(credentials, "method", None) == "anon":
         return {**options, "token": "anon"}
-    # Where no token is given, the method says which credentials were found.
+    # Where no token is given, the method shows which credentials were found.
     token = options.get("token", getattr(credentials, "token", None))
     if token is None:
         token = getattr(credentials, "method", None)
@@ -121,7 +121,7 @@ def _read_azure_options(filesystem: Any, options: dict[str, Any], environment: M
         value = getattr(filesystem, name, None)
         if value is None or (name == "location_mode" and value == "primary"):
             continue
-        # What is not said is decided by the version of adlfs: older ones ask anonymously.
+        # What is not given is decided by the version of adlfs: older ones ask anonymously.
         if name in options or name == "anon" or value != environment.get(f"AZURE_STORAGE_{name.upper()}"):
             options[name] = value
     credential = getattr(filesystem, "credential", None)

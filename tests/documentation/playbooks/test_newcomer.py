@@ -126,7 +126,7 @@ def test_who_types_what_is_written_gets_there(tmp_path: Path, environment: dict[
     for line in commands(readme, "Use it"):
         said = types(line, work, **own)
         if "migrate-storage verify" in line:
-            assert "250 objects looked at, all as they should be" in said
+            assert "250 objects checked, all as they should be" in said
         if line.startswith("migrate-storage run") and "--limit" not in line:
             assert "no row names 'old' any more" in said
             assert types("python moves.py", work, **own).startswith("0 {")

@@ -157,7 +157,7 @@ def test_of_several_databases_the_bind_key_picks_one(write: Write) -> None:
         second = SQLAlchemySyncConfig(connection_string="sqlite:///second.db", bind_key="archive", metadata=Base.metadata)
         same = first
     """)
-    with pytest.raises(ApplicationError, match=r"holds 2 databases \(archive, first\): say which with --bind-key"):
+    with pytest.raises(ApplicationError, match=r"has 2 databases \(archive, first\): name one with --bind-key"):
         load_application(name)
     with pytest.raises(ApplicationError, match=r"--bind-key nowhere: .* holds only archive, first"):
         load_application(name, bind_key="nowhere")

@@ -73,7 +73,7 @@ def test_local_disk(tmp_path):
 
 
 def test_without_a_counterpart_it_is_the_old_one_and_says_so(recwarn):
-    with pytest.warns(FallbackWarning, match="goes on through fsspec"):
+    with pytest.warns(FallbackWarning, match="stays on fsspec"):
         backend = FSSpecBackend(key="m", fs="memory", prefix="p")
     assert type(backend) is Upstream
     assert (backend.key, backend.prefix) == ("m", "p")

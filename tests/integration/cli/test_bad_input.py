@@ -35,7 +35,7 @@ def test_a_group_without_a_command_prints_its_help(project: Project, arguments: 
     ("arguments", "says"),
     [
         (("run",), r"say where the application is: --app module\[:name\], or --database URL.*migrate-storage init"),
-        (("run", "--app", "app"), r"say which backend to leave: --from KEY; there is new \(obstore\), old \(fsspec\)"),
+        (("run", "--app", "app"), r"name the backend to leave: --from KEY; there is new \(obstore\), old \(fsspec\)"),
         (("run", "--app", "app", "--from", "odl", "--to", "new"), r"--from odl: no backend has this key: did you mean 'old'\?"),
         (("run", "--app", "app", "--from", "old", "--to", "zzz"), r"--to zzz: no backend has this key: there is new"),
         (("run", "--app", "app", "--form", "old"), r"No such option '--form'"),
@@ -134,7 +134,7 @@ def test_values_that_are_not_json(project: Project) -> None:
         """,
         "migrate-storage.toml",
     )
-    refused(project, "run", says=r"document\.title does not hold JSON in any of the first \d+ rows")
+    refused(project, "run", says=r"document\.title has no JSON in any of the first \d+ rows")
 
 
 S3_APPLICATION = APPLICATION.replace(

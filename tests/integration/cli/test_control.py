@@ -68,9 +68,9 @@ def test_a_run_is_paused_retuned_and_stopped_from_another_process(project: Proje
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("control",), "say what to do, one of pause, resume, set, stop"),
-        (("control", "x", "halt"), "say what to do, one of"),
-        (("control", "set"), "say what to set"),
+        (("control",), "name what to do, one of pause, resume, set, stop"),
+        (("control", "x", "halt"), "name what to do, one of"),
+        (("control", "set"), "name what to set"),
         (("control", "pause", "--concurrency", "3"), "go with set"),
         (("control", "set", "--concurrency", "0"), "0 is not in the range"),
         (("control", "pause", "--database", "sqlite://"), "no run is journaled"),

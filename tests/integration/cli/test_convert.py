@@ -125,7 +125,7 @@ def test_a_new_registration_beside_the_old_one(project):
     path = put_application(project, "")
     ended = project("convert", "app", "--beside", "new")
     assert ended.returncode == 2
-    assert "say which with --from KEY" in ended.stderr
+    assert "name one with --from KEY" in ended.stderr
     ended = project("convert", "app", "--beside", "new", "--from", "nobody")
     assert ended.returncode == 2
     assert "no FSSpecBackend is registered under this key" in ended.stderr

@@ -61,12 +61,12 @@ def test_what_waits_is_said_and_repaired(module: str, tmp_path: Path, sqlite_url
     (tmp_path / "old" / "a.txt").write_bytes(b"content")
     Outbox(Database(sqlite_url), "files").request_repair("a.txt", Side.SOURCE)
     ended = run.invoke(cli, ["cutover", "status", "--app", module], standalone_mode=False)
-    assert "DUAL_WRITE, 1 key not settled" in ended.output
+    assert "DUAL_WRITE, 1 key with an open entry" in ended.output
     assert "a.txt: the source is right" in ended.output
     assert ended.return_value == 1
     repair = ["cutover", "repair", "--app", module, "--metrics-file", "cutover.prom"]
     ended = run.invoke(cli, repair, standalone_mode=False)
-    assert "1 key settled, 0 left, 0 failed" in ended.output, ended.output
+    assert "1 key repaired, 0 left, 0 failed" in ended.output, ended.output
     told = Path("cutover.prom").read_text().splitlines()
     assert 'migrate_storage_cutover_repair_total{side="destination",backend="files"} 1' in told
     assert 'migrate_storage_cutover_open_repair{side="source",backend="files"} 0' in told
@@ -107,7 +107,7 @@ def test_a_shared_phase_goes_forth_and_back(module: str, tmp_path: Path, sqlite_
     assert "1 missing, 0 different, 1 extra on the destination" in ended.output
     ended = invoked("repair", "--all", *at)
     assert ended.return_value == 1
-    assert "1 key settled" in ended.output
+    assert "1 key repaired" in ended.output
     assert "1 object on one side alone that we did not write" in ended.output
     assert "\u202e" not in ended.output
     (tmp_path / "new" / "\u202eforeign").unlink()

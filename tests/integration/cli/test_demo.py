@@ -103,7 +103,7 @@ def test_as_json(tmp_path: Path) -> None:
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("x")
-    with pytest.raises(ConfigurationError, match="holds something else: name another folder with --directory"):
+    with pytest.raises(ConfigurationError, match="is not empty: name another folder with --directory"):
         Demo(tmp_path).prepare()
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 

@@ -18,7 +18,7 @@ def tables(project: Project) -> set[str]:
 
 
 def test_runs_are_listed_the_latest_first_and_found_by_the_beginning_of_their_name(project: Project) -> None:
-    assert project("runs", *APP).stdout == "No run yet: `migrate-storage plan` says what one would do.\n"
+    assert project("runs", *APP).stdout == "No run yet: `migrate-storage plan` shows what one would do.\n"
     first = project(*RUN, "--limit", "2")
     second = project(*RUN)
     listed = project("runs", *APP).stdout.splitlines()

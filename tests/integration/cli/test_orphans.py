@@ -17,7 +17,7 @@ def test_a_look_a_move_and_the_way_back_as_each_says_it(project: Project) -> Non
     look = project("orphans", *APP, "--missing-on-src", "orphans.txt", "--missing-on-dst", "missing.txt")
     assert look.returncode == 1, look.stderr
     assert "\x1b" not in look.stdout
-    assert "Finished, with 2 objects to look at." in look.stdout
+    assert "Finished, with 2 problems." in look.stdout
     assert "9 in use, 1 orphan, 1 missing" in look.stdout.replace("1 missing, 1 orphan", "1 orphan, 1 missing")
     assert "document.file[4]" in look.stdout
     assert (project.directory / "missing.txt").read_text() == "d/3.txt\n"

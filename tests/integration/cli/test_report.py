@@ -25,7 +25,7 @@ def test_a_page_is_written_and_the_exit_code_is_the_run_s(
     assert main([*command, "--html", "r.html"]) == 1
     page = (tmp_path / "r.html").read_text()
     assert capsys.readouterr().out == f"Wrote r.html, {len(page) / 1024:.1f} KiB: open it in a browser.\n"
-    assert "<h1>Finished, with 5 objects to look at. 5 rows still name &#x27;old&#x27;.</h1>" in page
+    assert "<h1>Finished, with 5 problems. 5 rows still name &#x27;old&#x27;.</h1>" in page
     assert f"run --from old --to new --database sqlite:///{tmp_path}/journal.db</pre>" in page
     assert main([*command, "--html", "-"]) == 1
     assert capsys.readouterr().out == page

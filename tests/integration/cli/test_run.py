@@ -41,7 +41,7 @@ def test_a_run_moves_everything_and_a_second_one_finds_nothing_to_do(project: Pr
     again = project(*RUN)
     assert again.returncode == 0
     assert again.stdout.startswith("Finished, nothing was left to do: no row names 'old' any more.")
-    assert again.stdout.splitlines()[0].endswith("`run --recheck` looks again at what earlier runs copied.")
+    assert again.stdout.splitlines()[0].endswith("`run --recheck` checks again what earlier runs copied.")
 
 
 def test_a_plan_says_the_same_counts_and_changes_nothing(project: Project) -> None:
@@ -265,7 +265,7 @@ def test_on_a_terminal_the_display_is_live_and_a_key_cannot_speak_to_it(project:
     assert process.wait(timeout=60) == 1, seen
     text = seen.decode()
     assert "10 objects" in text
-    assert "1 to look at" in text
+    assert "1 problem" in text
     assert "\x1b]0;owned" not in text
     assert r"\x1b]0;owned\x07" in text
 
@@ -293,7 +293,7 @@ def test_recheck_copies_again_what_was_lost_since(project: Project) -> None:
     replaced.write_bytes(b"replaced after the run")
     found = project(*move, "--recheck")
     assert found.returncode == 0, found.stdout + found.stderr
-    assert "looked at again (2 copied again, 0 rows repaired)" in found.stdout.splitlines()[0]
+    assert "checked again (2 copied again, 0 rows repaired)" in found.stdout.splitlines()[0]
     assert (project.directory / "new" / "d" / "1.txt").read_bytes() == b"replaced after the run"
     assert lost.exists()
     report = json.loads(project(*move, "--recheck", "--json").stdout.splitlines()[-1])

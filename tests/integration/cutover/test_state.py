@@ -36,7 +36,7 @@ def test_processes_that_have_not_followed_are_in_their_own_phase(cutover: Cutove
         cutover.advance()
         state = read_state(cutover.backend)
         assert state.phases == (Phase.SOURCE, Phase.DUAL_WRITE)
-        assert state.describe() == "phase DUAL_WRITE, 1 process at work (web-2 in SOURCE), 0 keys not settled"
+        assert state.describe() == "phase DUAL_WRITE, 1 process at work (web-2 in SOURCE), 0 keys with an open entry"
         assert not state.is_over
     assert read_state(cutover.backend).phases == (Phase.DUAL_WRITE,)
 
@@ -46,7 +46,7 @@ def test_a_recorded_cutover_is_found_without_its_application(cutover: CutoverWor
     Outbox(cutover.database, "others").request_repair("a", Side.SOURCE)
     found = {state.key: state for state in find_recorded_states(Database(world.url))}
     assert (found["old"].phase, found["others"].phase) == (Phase.DUAL_WRITE, None)
-    assert found["others"].describe() == "a phase that is not shared, 1 key not settled"
+    assert found["others"].describe() == "a phase that is not shared, 1 key with an open entry"
     assert not any(state.is_over for state in found.values())
 
 

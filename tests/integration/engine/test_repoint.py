@@ -128,7 +128,7 @@ def test_the_application_changes_the_rest_of_the_row_meanwhile(worlds: World) ->
 
 
 def test_one_of_them_is_saved_again_with_the_same_bytes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its copy has all that the row says of it already, and the row has another value by then."""
+    """Its copy has all that the row has of it already, and the row has another value by then."""
     fields_for = repoint.file_fields_for
 
     def only_size(*given: Any) -> dict[str, Any]:

@@ -166,7 +166,7 @@ def test_a_large_copy_is_proved_with_the_digests_that_both_sides_tell_or_by_read
 
 def test_a_source_that_is_not_there(moto_s3: S3Server) -> None:
     store = ObstoreStore(moto_s3.store(moto_s3.new_bucket()), "the old one")
-    with pytest.raises(SourceMissingError, match="the old one holds no object 'gone'"):
+    with pytest.raises(SourceMissingError, match="the old one has no object 'gone'"):
         copy_bytes(ObjectAt(store, "gone"), ObjectAt(store, "d"), CopyPolicy(create=False), resources())
 
 

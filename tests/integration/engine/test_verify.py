@@ -168,7 +168,7 @@ def test_an_equal_copy_of_bytes_that_contradict_the_source_is_no_proof(server: O
 
 
 def test_other_bytes_at_the_destination_differ(server: ObstoreStore) -> None:
-    with pytest.raises(DiffersError, match="read back, wrong does not hold"):
+    with pytest.raises(DiffersError, match="read back, wrong does not have"):
         verify(
             copied(source_tag=MD5, destination_tag=None), ObjectAt(server, "right"), ObjectAt(server, "wrong"), RETRY
         )

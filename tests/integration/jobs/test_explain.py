@@ -80,7 +80,7 @@ def test_rows_of_all_kinds_are_found(world: World) -> None:
     assert "[1] names old:albums/2/1.png" in told
     assert "names old:notes/shared.wav" in story(world, "o1", "1", column="notes.voice")
     world.sql("UPDATE documents SET file = NULL WHERE id = 1")
-    assert "holds nothing (NULL)" in story(world, "1")
+    assert "has no file (NULL)" in story(world, "1")
     world.sql("UPDATE documents SET file = '[1' WHERE id = 1")
     assert "cannot be read as files" in story(world, "1")
     world.sql("UPDATE documents SET file = :value WHERE id = 1", value=json.dumps({"backend": "who", "filename": "x"}))

@@ -86,7 +86,9 @@ def test_a_cutover_that_is_not_over(moved: World) -> None:
         outbox = Outbox(database, "old")
         outbox.request_repair("a", Side.SOURCE)
         outbox.close_entry("b", outbox.open_entry("b", Side.SOURCE), both_written=True)
-        assert against(moved) == {"entries": "1 key of a cutover not settled: run 'migrate-storage cutover repair'"}
+        assert against(moved) == {
+            "entries": "1 key of a cutover with an open entry: run 'migrate-storage cutover repair'"
+        }
         entry = outbox.claim_entry("a", "me", 30)
         assert entry is not None
         assert outbox.close_claimed("a", entry)
@@ -139,7 +141,9 @@ def test_a_cutover_in_another_schema(postgres_url: str, tmp_path: Path) -> None:
             assert world.run(journal_schema="media").exit_code == 0
             assert against(world) == {}
             outbox.request_repair("a", Side.SOURCE)
-            assert against(world) == {"entries": "1 key of a cutover not settled: run 'migrate-storage cutover repair'"}
+            assert against(world) == {
+                "entries": "1 key of a cutover with an open entry: run 'migrate-storage cutover repair'"
+            }
 
 
 def test_the_soak(moved: World) -> None:

@@ -106,7 +106,7 @@ _MASKS: Mapping[str, str] = {
 
 
 _PROGRESS = re.compile(r"(\d+%, )?[\d,]+ objects?, .*/s.*")
-STATE = re.compile(r"phase [A-Z_]+, .*? not settled")
+STATE = re.compile(r"phase [A-Z_]+, .*? with an open entry")
 """What the commands say of the state of a cutover."""
 
 

@@ -30,7 +30,7 @@ def reason(fs: object, prefix: str | None, filename: str) -> str | None:
         ("b/up", "a//b", "has an empty path segment"),
         ("b/up", "a/", "ends with a slash"),
         ("b/up", "a/../b", "has a path segment '..'"),
-        ("b/up", "nul\x00byte", "holds a control character"),
+        ("b/up", "nul\x00byte", "has a control character"),
         ("b/up", "a\ud800b", "is not valid Unicode"),
         ("b/up", "é" * 512, "is longer than 1024 bytes"),
         ("b/up", "é" * 500, None),
@@ -61,7 +61,7 @@ def test_google_cloud_storage(filename: str, says: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("filename", "says"),
-    [("a/b", None), ("/a", "starts with a slash; ObstoreBackend.from_fsspec takes it"), ("a\\b", "holds a backslash")],
+    [("a/b", None), ("/a", "starts with a slash; ObstoreBackend.from_fsspec takes it"), ("a\\b", "has a backslash")],
 )
 def test_azure(filename: str, says: str | None) -> None:
     fs = adlfs.AzureBlobFileSystem(account_name="a", account_key="YQ==")

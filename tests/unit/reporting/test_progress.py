@@ -84,7 +84,7 @@ def test_the_tally_counts_objects_rows_bytes_and_failures() -> None:
     clock.now += 10
     assert (tally.objects, tally.rows, tally.bytes, tally.failures) == (3, 5, 2048, 1)
     assert (tally.share, tally.seconds_left) == (0.5, 10.0)
-    assert tally.line() == "50%, 3 objects, 2.0 KiB, 0 objects/s, 205 B/s, 1 object to look at, 10.0 s left"
+    assert tally.line() == "50%, 3 objects, 2.0 KiB, 0 objects/s, 205 B/s, 1 problem, 10.0 s left"
 
 
 def test_a_list_of_files_is_one_row_and_the_share_never_passes_the_whole() -> None:
@@ -141,7 +141,7 @@ ALL = {"source": "all keys", "destination": "all keys", "strategy": Strategy.IN_
         ({"job": "run", "dry_run": True}, "Plan r1: old -> new (move: why)"),
         ({"job": "run", "resumed": True}, "Run r1: old -> new (move: why) (continues earlier runs)"),
         ({"job": "run", "resumed": True, "same_run": True}, "Resuming run r1: old -> new (move: why)"),
-        ({"job": "verify", "reason": "looked at", "dry_run": True, **ALL}, "Verifying all keys (run r1)"),
+        ({"job": "verify", "reason": "checked", "dry_run": True, **ALL}, "Verifying all keys (run r1)"),
         ({"job": "verify", "reason": "both sides read", "dry_run": True, **ALL}, "Verifying all keys (run r1): both sides read"),
         ({"job": "orphans", "reason": "found", "dry_run": True, **ALL}, "Orphans of all keys (run r1): found"),
         ({"job": "purge"}, "Begun purge r1: old -> new (why)"),
@@ -206,7 +206,7 @@ def test_the_live_display_shows_objects_bytes_rates_time_left_and_failures() -> 
         "0/s",
         "20.0 KiB",
         "2.0 KiB/s",
-        "1 to look at",
+        "1 problem",
         "1 destination exists",
         "30.0 s left",
         "pass 2",

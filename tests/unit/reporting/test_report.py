@@ -198,16 +198,16 @@ def test_a_plan_shows_the_latest_census_with_its_age_and_does_not_speak_of_it_fi
         ({}, "Finished: no row names 'old' any more."),
         (
             {"resumed": True, "counts": {}},
-            "Finished, nothing was left to do: no row names 'old' any more. `run --recheck` looks again at what earlier runs copied.",
+            "Finished, nothing was left to do: no row names 'old' any more. `run --recheck` checks again what earlier runs copied.",
         ),
         (
             {"resumed": True, "counts": {}, "rechecked": {"objects": 1, "copied_again": 0, "rows_repaired": 2}},
-            "Finished, 1 copy of earlier runs looked at again (0 copied again, 2 rows repaired): no row names 'old' any more.",
+            "Finished, 1 copy of earlier runs checked again (0 copied again, 2 rows repaired): no row names 'old' any more.",
         ),
         ({"rows_remaining": 1}, "Finished. 1 row still names 'old'."),
         (
             {"rows_remaining": 1200, "counts": {OutcomeKind.MISSING: 1}},
-            "Finished, with 1 object to look at. 1,200 rows still name 'old'.",
+            "Finished, with 1 problem. 1,200 rows still name 'old'.",
         ),
         ({"rows_remaining": None}, "Finished."),
         ({"rows_remaining": 0, "strategy": Strategy.IN_PLACE}, "Finished."),
@@ -257,7 +257,7 @@ def test_listed_objects_are_named_with_their_reason_and_rows_and_cannot_speak_to
     ("kind", "counts", "first", "parts", "never"),
     [
         ("revert", {OutcomeKind.REVERTED: 3, OutcomeKind.UNCHANGED: 1}, "Finished: 3 rows put back.", ["rows       3 reverted, 1 unchanged", "3.0 GiB copied back"], ["re-pointed", "passes", "move:"]),
-        ("verify", {OutcomeKind.UNCHANGED: 4}, "Finished: 4 objects looked at, all as they should be.", ["objects    4 equal"], ["rows", "GiB", "re-pointed"]),
+        ("verify", {OutcomeKind.UNCHANGED: 4}, "Finished: 4 objects checked, all as they should be.", ["objects    4 equal"], ["rows", "GiB", "re-pointed"]),
         ("purge", {OutcomeKind.DELETED: 2, OutcomeKind.KEPT: 5}, "Finished: 2 objects deleted.", ["5 kept, 2 deleted", "3.0 GiB freed"], ["rows", "re-pointed", "copied_back"]),
     ],
 )  # fmt: skip
@@ -273,8 +273,7 @@ def test_each_kind_of_job_speaks_of_what_it_does(
     assert all(part in text for part in parts), text
     assert not any(word in text for word in never), text
     listed = render(replace(report, problems=(MISSING,), counts={**counts, OutcomeKind.MISSING: 2}))
-    noun = "rows" if kind == "revert" else "objects"
-    assert f"Finished, with 2 {noun} to look at." in listed
+    assert "Finished, with 2 problems." in listed
     assert "Problems (2)" in listed
 
 

@@ -12,7 +12,7 @@ from migrate_storage.reporting import Report, render
 from migrate_storage.reporting.text import render_brief
 
 COLUMN = Column(table="documents", column="file", key=("id",))
-GONE = "the row names an object that 'old' does not hold"
+GONE = "the row names an object that 'old' does not have"
 
 
 def listed(number: int, reason: str = GONE, kind: OutcomeKind = OutcomeKind.MISSING) -> Outcome:
@@ -51,7 +51,7 @@ def test_566_equal_problems_are_one_reason_with_the_first_objects_and_where_the_
 def test_quiet_is_less_than_five_lines_with_the_counts_and_where_to_read_on() -> None:
     report = a_report(*map(listed, range(566)), listed(566, "no answer", OutcomeKind.FAILED))
     assert render_brief(report).splitlines() == [
-        "Finished, with 567 objects to look at. 567 rows still name 'old'.",
+        "Finished, with 567 problems. 567 rows still name 'old'.",
         f"  566 missing, 1 failed, first old:2026/0000.pdf: {GONE}",
         "  `report 20260101-abc --json` lists all of them, `--html FILE` writes a page",
         f"  Next command: {report.next_command}",

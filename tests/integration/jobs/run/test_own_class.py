@@ -104,7 +104,7 @@ def test_missing_and_failing_files_are_listed(vault: World) -> None:
     assert report.exit_code == 1
     assert report.counts == {OutcomeKind.REPOINTED: 2, OutcomeKind.MISSING: 1, OutcomeKind.FAILED: 1}
     reasons = {outcome.source.path: outcome.reason for outcome in report.problems}
-    assert reasons[gone] == f"old (Vault) holds no object {gone!r}"
+    assert reasons[gone] == f"old (Vault) has no object {gone!r}"
     assert reasons[broken] == "get_content of Vault raised KeyError: 'no key to decrypt it'"
 
 
@@ -158,7 +158,7 @@ def test_what_lists_writes_or_deletes_is_refused_by_name(vault: World, tmp_path:
     [
         (KeyError("x"), "get_content of Vault raised KeyError: 'x'; let it raise FileNotFoundError"),
         (None, "get_content of Vault returned NoneType instead of bytes; let it raise FileNotFoundError"),
-        (b"", "answers that a random key exists: it cannot be asked what it holds; let it raise FileNotFoundError"),
+        (b"", "answers that a random key exists: it cannot be asked what it has; let it raise FileNotFoundError"),
     ],
     ids=["another error", "nothing", "empty"],
 )

@@ -165,7 +165,7 @@ def test_a_limit_counts_only_rows_that_the_run_deals_with(world: World) -> None:
         ({"throttle_query": "SELECT 'much'"}, "its first value is a str"),
         ({"throttle_query": "DELETE FROM documents"}, "it returns no rows"),
         ({"max_replica_lag": 5}, "has no replicas"),
-        ({"replicas": ("sqlite://",)}, "--max-replica-lag SECONDS says what is too much"),
+        ({"replicas": ("sqlite://",)}, "--max-replica-lag SECONDS sets what is too much"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_is_touched(

@@ -160,7 +160,7 @@ def test_no_right_to_make_the_tables_of_the_journal(world: World, postgres_url: 
 def test_values_that_are_no_files(worlds: World) -> None:
     worlds.fill(3)
     worlds.columns = (*COLUMNS[:1], Column(table="documents", column="title", key=("id",)))
-    refused(worlds, "documents.title does not hold files.*is it a StoredObject column")
+    refused(worlds, "documents.title has no files.*is it a StoredObject column")
 
 
 @pytest.mark.parametrize(

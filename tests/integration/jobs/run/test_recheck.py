@@ -90,7 +90,7 @@ def test_nothing_changed(moved: World) -> None:
     assert report.rechecked == {"objects": 11, "copied_again": 0, "rows_repaired": 0}
     assert (moved.raw(), moved.raw("albums", "pictures"), moved.journal) == before, "no record and no row was written"
     assert Report.from_dict(json.loads(json.dumps(report.to_dict()))).rechecked == report.rechecked
-    assert "11 copies of earlier runs looked at again" in render(report)
+    assert "11 copies of earlier runs checked again" in render(report)
 
 
 def test_sources_that_were_replaced_and_copies_that_are_gone(moved: World) -> None:
@@ -371,7 +371,7 @@ def test_an_object_that_nobody_may_look_at_is_listed(on_disk: World, monkeypatch
         patched.setattr(ObstoreStore, "head", refuse)
         report = recheck(on_disk)
     assert report.exit_code == 1
-    assert {path for path, reason in reasons(report).items() if "could not be looked at again" in reason} >= {D0}
+    assert {path for path, reason in reasons(report).items() if "could not be checked again" in reason} >= {D0}
     assert OutcomeKind.MISSING not in report.counts
     assert on_disk.new.get_content(D2) == on_disk.contents[D2]
     assert [file for file in on_disk.raw() if file["filename"] != D2] == [

@@ -16,7 +16,7 @@ from tests.support.evidence import Evidence
 
 
 def carried_over(world: World, store: obstore.store.ObjectStore, *, types: bool = True) -> None:
-    """The destination holds each file of the documents with its row's content type; the row says what it holds."""
+    """The destination holds each file of the documents with its row's content type; the row has what it holds."""
     for value in world.raw():
         name = value["metadata"]["name"]
         held = obstore.get(store, value["filename"], options={"head": True})
