@@ -1,6 +1,6 @@
 """A timetable of rates over the week, in the form of rclone's ``--bwlimit``.
 
-``08:00,512k 19:00,10M 23:00,off`` holds on each day, ``Mon-08:00,1M Fri-18:00,off`` over the week, in local time. Each rate holds
+``08:00,512k 19:00,10M 23:00,off`` applies on each day, ``Mon-08:00,1M Fri-18:00,off`` over the week, in local time. Each rate holds
 until the next entry. The form is from rclone's page "Global flags"; a number without a unit is bytes here.
 """
 
@@ -27,7 +27,7 @@ class Timetable:
 
     #: As it was typed.
     text: str
-    #: The minute of the week, from Monday 00:00, from which on a rate in bytes per second holds; ``None`` is no limit.
+    #: The minute of the week, from Monday 00:00, from which on a rate in bytes per second applies; ``None`` is no limit.
     entries: tuple[tuple[int, int | None], ...]
 
     @classmethod
@@ -63,7 +63,7 @@ class Timetable:
         """Return the bytes per second at a local time; without one, now. ``None`` is no limit."""
         now = now or datetime.now()  # noqa: DTZ005 - a timetable is of the local time
         minute = now.weekday() * _DAY_MINUTES + now.hour * 60 + now.minute
-        # Before the first entry of the week, the last one holds.
+        # Before the first entry of the week, the last one applies.
         return self.entries[bisect_right(self.entries, minute, key=lambda entry: entry[0]) - 1][1]
 
 

@@ -25,7 +25,7 @@ class RateLimiter:
         per_second: the amount; ``None`` sets no limit.
         stopping: set when the job is to stop; waiting threads then raise.
         clock: seconds, for tests.
-        schedule: returns the amount per second that holds now, until :meth:`set` is called; ``None`` keeps the first one.
+        schedule: returns the amount per second that applies now, until :meth:`set` is called; ``None`` keeps the first one.
     """
 
     def __init__(
