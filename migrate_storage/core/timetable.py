@@ -1,6 +1,6 @@
 """A timetable of rates over the week, in the form of rclone's ``--bwlimit``.
 
-``08:00,512k 19:00,10M 23:00,off`` applies on each day, ``Mon-08:00,1M Fri-18:00,off`` over the week, in local time. Each rate holds
+``08:00,512k 19:00,10M 23:00,off`` applies on each day, ``Mon-08:00,1M Fri-18:00,off`` over the week, in local time. Each rate applies
 until the next entry. The form is from rclone's page "Global flags"; a number without a unit is bytes here.
 """
 

@@ -213,7 +213,7 @@ class Job(ABC, Generic[F]):
         report = Report(
             kind=self.kind, run=what.run, strategy_reason=what.reason, state="planned" if what.dry_run and state == "completed" else state,
             error=error, dry_run=what.dry_run, resumed=what.resumed, started=started, finished=started + time.monotonic() - began,
-            passes=self._passes, counts=dict(stats.counts), rows_repointed=self.count_repointed_rows(facts), bytes_copied=stats.bytes, verified_by=dict(stats.verified_by),
+            passes=self._passes, counts=dict(stats.counts), rows_repointed=self.count_repointed_rows(facts), bytes_copied=stats.bytes, bytes_copied_by_service=stats.service_bytes, verified_by=dict(stats.verified_by),
             problems=stats.problems[:MAX_PROBLEMS], kept=stats.reasons[OutcomeKind.KEPT], in_use=stats.reasons[OutcomeKind.IN_USE], notes=what.notes, **ends,
         )  # fmt: skip
         report = self.complete(facts, report)

@@ -73,7 +73,10 @@ class Report:
     rows_excluded: int = 0
     #: Rows among ``rows_remaining`` whose object is a known loss.
     rows_known_missing: int = 0
+    #: Bytes of content that passed through this process. Of a purge: bytes that it freed, or would free.
     bytes_copied: int = 0
+    #: Bytes of the objects that the service copied by itself.
+    bytes_copied_by_service: int = 0
     #: Objects by how equality was proved, such as ``{"content_compared": 500}``.
     verified_by: Mapping[str, int] = field(default_factory=dict)
     #: Objects that a purge kept, by the reason, such as ``{"a row or list still names it": 2}``.
@@ -178,6 +181,7 @@ class Report:
             "rows_known_missing": self.rows_known_missing,
             "rows_repointed": self.rows_repointed,
             "bytes_copied": self.bytes_copied,
+            "bytes_copied_by_service": self.bytes_copied_by_service,
             "counts": {kind.value: self.counts[kind] for kind in OutcomeKind if self.counts.get(kind)},
             "verified_by": dict(self.verified_by),
             "kept": dict(self.kept),
@@ -213,6 +217,7 @@ class Report:
             strategy=Strategy(data["strategy"]),
             estimate=Estimate.from_dict(data["estimate"]) if data.get("estimate") else None,
             rows_known_missing=data.get("rows_known_missing", 0),
+            bytes_copied_by_service=data.get("bytes_copied_by_service", 0),
             census=Census.from_dict(data["census"]) if data.get("census") else None,
             narrowed=tuple(data.get("narrowed", ())),
             sample=(data["sample"]["rows"], data["sample"]["of"]) if data.get("sample") else None,

@@ -8,6 +8,7 @@ from operator import itemgetter
 
 from migrate_storage.core.events import BytesTransferred, Event, Listener, ObjectFinished, ObjectsFinished
 from migrate_storage.core.model import Outcome, OutcomeKind
+from migrate_storage.core.proofs import SERVER_SIDE_COPY, split_proof
 from migrate_storage.reporting import MAX_PROBLEMS
 
 __all__ = ("RunStats",)
@@ -27,6 +28,8 @@ class RunStats:
         self._listener, self._lock = listener, threading.Lock()
         #: Bytes of content that this process transferred.
         self.bytes = 0
+        #: Bytes of the objects that the service copied. They did not pass through this process.
+        self.service_bytes = 0
         #: Outcomes by kind. An object counts once in each pass.
         self.counts: dict[OutcomeKind, int] = {}
         #: Objects that are done, by how equality was proved.
@@ -81,6 +84,7 @@ class RunStats:
                     self._problems.pop(_make_key(outcome), None)
                 if proof := outcome.verified_by:
                     self.verified_by[proof] = self.verified_by.get(proof, 0) + 1
+                    self.service_bytes += (outcome.size or 0) if SERVER_SIDE_COPY in split_proof(proof) else 0
             if (reasons := self.reasons.get(outcome.kind)) is not None:
                 reasons[outcome.reason] = reasons.get(outcome.reason, 0) + 1
             self.counts[outcome.kind] = self.counts.get(outcome.kind, 0) + 1

@@ -15,7 +15,7 @@ from migrate_storage.reporting.estimate import lines
 from migrate_storage.reporting.report import MAX_PROBLEMS, Report
 from migrate_storage.reporting.statistics import Figures
 
-__all__ = ("ADVICE", "headline", "next_steps", "noun", "render", "render_brief", "word")
+__all__ = ("ADVICE", "describe_bytes", "headline", "next_steps", "noun", "render", "render_brief", "word")
 
 ADVICE = {
     OutcomeKind.ORPHAN: "No row names it: `orphans --quarantine` moves it to quarantine, from where it can be brought back.",
@@ -254,7 +254,9 @@ def _render_done(report: Report) -> Iterator[str]:
     if report.kind == "run":
         left = f", {amount(report.rows_excluded, 'row')} left out by include and exclude patterns"
         yield f"  {'rows':<10} {amount(report.rows_repointed, 'row')} re-pointed{left if report.rows_excluded else ''}"
-        yield f"  {'bytes':<10} {size(report.bytes_copied)}{rate}"
+        yield f"  {'bytes':<10} {describe_bytes(report)}{rate}"
+    elif report.kind == "sync" and report.bytes_copied_by_service:
+        yield f"  {'bytes':<10} {describe_bytes(report)}{rate}"
     elif report.bytes_copied:
         done = {"purge": "freed", "orphans": "moved", "sync": f"read{rate}"}.get(report.kind, "copied back")
         yield f"  {'bytes':<10} {size(report.bytes_copied)} {done}"
@@ -291,6 +293,13 @@ def word(report: Report, kind: OutcomeKind) -> str:
     """Return the word for an outcome in a job of this kind."""
     compares = report.kind in ("verify", "check")
     return "equal" if compares and kind is OutcomeKind.UNCHANGED else kind.words
+
+
+def describe_bytes(report: Report) -> str:
+    """Return the bytes through this process, and those that the service copied, where it did."""
+    if not report.bytes_copied_by_service:
+        return size(report.bytes_copied)
+    return f"{size(report.bytes_copied)} through this process, {size(report.bytes_copied_by_service)} copied by the service"
 
 
 def _describe_rate(report: Report) -> str:

@@ -24,6 +24,7 @@ from migrate_storage.core.text import amount, duration, size, visible
 from migrate_storage.jobs.census_options import CensusOptions
 from migrate_storage.reporting import Report, figures, page
 from migrate_storage.reporting.census import census_lines
+from migrate_storage.reporting.text import describe_bytes
 
 if TYPE_CHECKING:
     from migrate_storage.core.census import Census
@@ -126,7 +127,7 @@ def _render_status(
     if stored is not None:
         rows = "" if stored.kind == "sync" else f"{amount(stored.rows_repointed, 'row')} re-pointed, "
         yield (
-            f"{amount(stored.objects, 'object')}, {size(stored.bytes_copied)}, {rows}"
+            f"{amount(stored.objects, 'object')}, {describe_bytes(stored)}, {rows}"
             f"{amount(stored.problem_count, 'problem')}, {duration(stored.seconds)}"
         )
 

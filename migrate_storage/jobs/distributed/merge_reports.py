@@ -42,6 +42,7 @@ def merge_reports(
         counts=counts, verified_by=proofs, problems=tuple(problems[source] for source in sorted(problems))[:MAX_PROBLEMS],
         rows_repointed=journal.rows.count_repointed(last.run) if ends else 0,
         bytes_copied=sum(report.bytes_copied for report in reports),
+        bytes_copied_by_service=sum(report.bytes_copied_by_service for report in reports),
         rows_excluded=last.rows_excluded if closes else sum(report.rows_excluded for report in reports),
     )  # fmt: skip
 

@@ -90,7 +90,9 @@ def _build_header(report: Report) -> Markup:
         facts.append(("rows re-pointed", f"{report.rows_repointed:,}"))
     if report.rows_remaining is not None:
         facts.append((f"rows that still name {clipped(report.source, 40)}", f"{report.rows_remaining:,}"))
-    facts += [("moved", size(report.bytes_copied)), ("took", duration(report.seconds))]
+    if report.bytes_copied_by_service:
+        facts.append(("copied by the service", size(report.bytes_copied_by_service)))
+    facts += [("through this process", size(report.bytes_copied)), ("took", duration(report.seconds))]
     if report.bytes_copied and report.seconds > 0:
         facts.append(("on average", f"{size(report.bytes_copied / report.seconds)}/s"))
     return joined(

@@ -14,6 +14,7 @@ import pytest
 
 from migrate_storage.core.model import Attributes, Capabilities, ObjectMeta, OutcomeKind
 from migrate_storage.core.proofs import SERVER_SIDE_COPY
+from migrate_storage.core.text import size
 from migrate_storage.engine import probe
 from migrate_storage.engine.server_side_copy import (
     MAX_COPY_BYTES,
@@ -22,6 +23,7 @@ from migrate_storage.engine.server_side_copy import (
 )
 from migrate_storage.jobs.revert.job import RevertJob, RevertOptions
 from migrate_storage.jobs.run import preflight
+from migrate_storage.reporting.text import render
 from migrate_storage.stores.server_side_copy import ServerSideCopier
 from migrate_storage.translate import unaddressable
 from tests.support.copy_shim import Answer, CopyShim, copy_shim
@@ -63,6 +65,9 @@ def test_no_byte_passes_through_this_process_between_two_buckets_of_one_server(r
     report = world.run()
     assert (report.state, report.exit_code, report.rows_remaining, report.bytes_copied) == ("completed", 0, 0, 0)
     assert report.verified_by == {SERVER_SIDE_COPY: len(world.contents)}
+    copied = sum(map(len, world.contents.values()))
+    assert report.bytes_copied_by_service == report.to_dict()["bytes_copied_by_service"] == copied
+    assert f"0 B through this process, {size(copied)} copied by the service" in render(report)
     assert "copy.service" in codes(report)
     assert world.check(backend="new") == named
     types_are_right(world, server, bucket)
