@@ -107,6 +107,8 @@ class Finder(cst.CSTVisitor):
         assignments = list(scope[name.value]) if scope is not None else []
         if len(assignments) != 1 or not isinstance(assignments[0], Assignment):
             raise NotLiteralError(f"{name.value} is not assigned exactly once here")
+        if any(self._is_changed(access.node) for access in assignments[0].references):
+            raise NotLiteralError(f"{name.value} is changed after it was made")
         target = assignments[0].node
         assign = self.parents.get(self.parents.get(target, target), target)
         if isinstance(self.parents.get(target), cst.AnnAssign):
@@ -128,6 +130,12 @@ class Finder(cst.CSTVisitor):
             raise NotLiteralError(f"{name.value} is made elsewhere, from names that may mean something else here")
         alone = len(assignments[0].references) == 1 and len(statement.body) == 1
         return assign.value, statement if alone else None
+
+    def _is_changed(self, used: cst.CSTNode) -> bool:
+        """Whether an attribute or an item of what a name means is assigned or deleted."""
+        part = used if isinstance(used, cst.Attribute) else self.parents.get(used)
+        whole = self.parents.get(part) if isinstance(part, cst.Attribute | cst.Subscript) else None
+        return isinstance(whole, cst.AssignTarget | cst.AugAssign | cst.AnnAssign | cst.Del)
 
     def _is_independent_of_scope(self, node: cst.BaseExpression) -> bool:
         """Whether an expression has only literals, imported names and the environment."""

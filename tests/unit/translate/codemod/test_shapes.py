@@ -28,6 +28,7 @@ REASONS = {
     "15_taken_name": "quote means something else",
     "16_client_kwargs_no_dictionary": "client_kwargs is no dictionary",
     "17_proxy_of_the_emulator": "adlfs ignores DevelopmentStorageProxyUri",
+    "18_changed_filesystem": "fs is changed after it was made",
 }
 
 
