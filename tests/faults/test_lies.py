@@ -34,7 +34,7 @@ from tests.support.lies import LIES, Lie, lagging_listing, s3_entries
 from tests.support.lying_proxy import Liar, lying_proxy
 from tests.support.servers import AzureServer, GCSServer, S3Server
 
-ROWS = 20
+ROWS = 10
 MiB = 1024 * 1024
 _IN_PARTS = {"PART", "COMPLETE"}
 
