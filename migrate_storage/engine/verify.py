@@ -287,9 +287,11 @@ def _has_claimed_digest(at: ObjectAt, found: ObjectMeta, e_tags: Collection[str]
     if told.md5 in e_tags:
         return True
     claimed = told.md5 or (None if told.encrypted else claimed)
-    if claimed is not None:
-        raise ContradictedError(_describe_contradiction(at, claimed))
-    return False
+    if claimed is None:
+        return False
+    if told.e_tag is None and not consistent_with(found.evidence, retry.call(at.head).evidence):
+        raise SourceChangedError("the source kept changing while it was copied")
+    raise ContradictedError(_describe_contradiction(at, claimed))
 
 
 def claimed_digest(found: ObjectMeta) -> str | None:

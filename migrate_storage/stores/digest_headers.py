@@ -13,11 +13,13 @@ import urllib.request
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Literal
+from urllib.parse import quote
 
 import obstore
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from migrate_storage.stores.base import DigestHeaders, plain_e_tag
+from migrate_storage.stores.config.nobody import make_service_account
 
 __all__ = ("md5_to_hex", "read_digest_headers", "read_s3fs_digest_headers")
 
@@ -55,11 +57,31 @@ def read_digest_headers(store: Any, path: str) -> DigestHeaders:
 
 
 def _request_signed(store: Any, path: str, signed: Literal["GET", "HEAD"], method: str) -> dict[str, str]:
-    """Send a request that obstore signs; return the headers of the answer."""
-    url = obstore.sign(store, signed, path, _SIGNATURE_LIFETIME)
-    request = urllib.request.Request(url, method=method)  # noqa: S310 - the store's own endpoint
+    """Send a request that obstore signs, or none where the store asks as nobody; return the headers of the answer."""
+    request = urllib.request.Request(_make_url(store, path, signed), method=method)  # noqa: S310 - the store's own endpoint
     with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310
         return {name.lower(): value for name, value in answer.headers.items()}
+
+
+def _make_url(store: Any, path: str, signed: Literal["GET", "HEAD"]) -> str:
+    # On Google Cloud Storage obstore signs a key as it is given.
+    key = quote(path, safe="/-._~") if isinstance(store, GCSStore) else path
+    if str(store.config.get("skip_signature", "")).lower() != "true":
+        return obstore.sign(store, signed, key, _SIGNATURE_LIFETIME)
+    # What asks without credentials has no signature: the address is that of the same store with the keys of nobody.
+    config = {name: value for name, value in store.config.items() if name != "skip_signature"}
+    stranger = type(store)(
+        prefix=store.prefix, config={**config, **_nobodys_keys(store)}, client_options=store.client_options
+    )
+    return obstore.sign(stranger, signed, key, _SIGNATURE_LIFETIME).partition("?")[0]
+
+
+def _nobodys_keys(store: Any) -> dict[str, str]:
+    if isinstance(store, S3Store):
+        return {"access_key_id": "A", "secret_access_key": "S"}
+    if isinstance(store, AzureStore):
+        return {"account_key": base64.b64encode(b"nobody").decode()}
+    return {"service_account_key": make_service_account()}
 
 
 def _find_storage_class(headers: Mapping[str, str]) -> str | None:

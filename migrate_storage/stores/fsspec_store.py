@@ -109,8 +109,11 @@ class FsspecStore:
 
     def digest_headers(self, path: str) -> DigestHeaders:
         """See :class:`migrate_storage.stores.base.Store`."""
-        with self._lock:
-            return read_s3fs_digest_headers(self._fs, path)
+        if self._service == "s3":
+            with self._lock:
+                return read_s3fs_digest_headers(self._fs, path)
+        # Its API may have another ETag for the same object.
+        return DigestHeaders(md5=self.head(path).md5)
 
     def open(self, path: str) -> _OpenedObject:
         """See :class:`migrate_storage.stores.base.Store`."""
