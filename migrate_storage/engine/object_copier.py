@@ -15,6 +15,7 @@ from migrate_storage.engine.guarded_store import GuardedStore, WrittenByAnotherE
 from migrate_storage.engine.listing_evidence import SideListings
 from migrate_storage.engine.place_proof import is_same_object
 from migrate_storage.engine.plan import Action, Item, MigrationPlan
+from migrate_storage.engine.preserve import read_preserved
 from migrate_storage.engine.server_side_copy import can_server_side_copy, verify_server_side_copy
 from migrate_storage.engine.task import CopyResult, CopyTask, confirm_copy, is_copy
 from migrate_storage.engine.transfer import (
@@ -356,7 +357,7 @@ class ObjectCopier:
             return _NOTHING_PRESERVED
         places, source = copy.task.item.places, self.plan.source
         place = places[0] if places else source.place(copy.task.item.source.path)
-        return asked.read(source, copy.source, place, self._retry)
+        return read_preserved(asked, source, copy.source, place, self._retry)
 
     def _put_verified(self, copy: _Copy, policy: CopyPolicy) -> Verified:
         """Copy; an earlier copy is replaced only while a HEAD right before the PUT shows it."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from migrate_storage.backend.locators import reason_to_refuse, refused_by_successor
 from migrate_storage.core.filters import Filters
 from migrate_storage.core.model import Location, Place, Slot, Strategy
+from migrate_storage.core.preservation import Preservation
 from migrate_storage.engine.place_proof import PlaceProof
-from migrate_storage.engine.preserve import Preservation
 from migrate_storage.journal import ObjectRecord, object_id
 from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.resolved_backend import ResolvedBackend

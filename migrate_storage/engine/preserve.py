@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from urllib.parse import urlencode
 
 from migrate_storage.core.errors import ConfigurationError, PreflightError
 from migrate_storage.core.model import Attributes, Note, Place, Severity
+from migrate_storage.core.preservation import STORAGE_CLASS, TAGS, Preservation
 from migrate_storage.engine.probe import SCRATCH, describe_destination, explain_unusable
 from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.digest_headers import read_s3fs_tags
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry, StoreRequestError
 
-__all__ = ("PRESERVABLE", "Preservation", "check_preservation", "note_not_preserved", "probe_preservation")
+__all__ = ("note_not_preserved", "probe_preservation", "read_preserved")
 
-STORAGE_CLASS, TAGS = PRESERVABLE = ("storage-class", "tags")
 _CLASS_SERVICES = ("s3", "gcs", "azure")
 _PROBE_TAGS = "migrate-storage=probe"
 _DEFAULT_CLASSES = {"s3": "STANDARD"}
@@ -38,38 +38,27 @@ _NAMES = {STORAGE_CLASS: ("storage class, ", "access tier, "), TAGS: ("object ta
 """How the texts above name what may be preserved."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Preservation:
-    """What copies get beside bytes, headers and user metadata."""
+def read_preserved(
+    asked: Preservation, source: ResolvedBackend, at: ObjectAt, place: Place, retry: Retry
+) -> Attributes:
+    """Return the storage class and the tags that the copy of one object gets; nothing else is set.
 
-    #: The storage class of each copy; ``None`` leaves it to the destination's default.
-    storage_class: str | None = None
-    #: What each copy takes over from its source, of ``PRESERVABLE``.
-    preserve: tuple[str, ...] = field(default=())
+    Args:
+        asked: what copies are to get.
+        source: the side of the object.
+        at: the object.
+        place: where it is.
+        retry: repeats failed requests.
 
-    @property
-    def is_asked(self) -> bool:
-        """Whether copies get anything of it."""
-        return self.storage_class is not None or bool(self.preserve)
-
-    def read(self, source: ResolvedBackend, at: ObjectAt, place: Place, retry: Retry) -> Attributes:
-        """Return the storage class and the tags that the copy of one object gets; nothing else is set.
-
-        Args:
-            source: the side of the object.
-            at: the object.
-            place: where it is.
-            retry: repeats failed requests.
-
-        Raises:
-            StoreRequestError: one of them cannot be read.
-        """
-        wanted = Attributes(storage_class=self.storage_class)
-        if STORAGE_CLASS in self.preserve:
-            wanted = replace(wanted, storage_class=retry.call(lambda: _read_class(at)))
-        if TAGS in self.preserve:
-            wanted = replace(wanted, tags=_read_tags(source, place, retry))
-        return wanted
+    Raises:
+        StoreRequestError: one of them cannot be read.
+    """
+    wanted = Attributes(storage_class=asked.storage_class)
+    if STORAGE_CLASS in asked.preserve:
+        wanted = replace(wanted, storage_class=retry.call(lambda: _read_class(at)))
+    if TAGS in asked.preserve:
+        wanted = replace(wanted, tags=_read_tags(source, place, retry))
+    return wanted
 
 
 def _read_class(at: ObjectAt) -> str | None:
@@ -82,23 +71,6 @@ def _read_class(at: ObjectAt) -> str | None:
 def _read_tags(source: ResolvedBackend, place: Place, retry: Retry) -> str:
     filesystem = source.registration.filesystem
     return urlencode(retry.call(lambda: read_s3fs_tags(filesystem, place.root, place.key)))
-
-
-def check_preservation(asked: Preservation) -> None:
-    """Check what a user asks for.
-
-    Raises:
-        ConfigurationError: an unknown word, or two options that contradict each other.
-    """
-    for word in asked.preserve:
-        if word not in PRESERVABLE:
-            raise ConfigurationError(f"--preserve takes {' and '.join(PRESERVABLE)}, not {word!r}")
-    if asked.storage_class is not None and STORAGE_CLASS in asked.preserve:
-        raise ConfigurationError(
-            "--storage-class sets the class of every copy: leave 'storage-class' out of --preserve"
-        )
-    if asked.storage_class is not None and not asked.storage_class.replace("_", "").replace("-", "").isalnum():
-        raise ConfigurationError(f"--storage-class {asked.storage_class!r} is no name of a storage class")
 
 
 def probe_preservation(

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.core.preservation import Preservation, check_preservation
 from migrate_storage.core.text import MiB
 from migrate_storage.core.timetable import Bandwidth, check_bandwidth
-from migrate_storage.engine.preserve import Preservation, check_preservation
 from migrate_storage.jobs.census_options import CensusOptions
 
 __all__ = ("INVALID_KEYS", "MANIFEST_FORMATS", "RunOptions")

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import Capabilities, Note, Place, Strategy
+from migrate_storage.core.preservation import Preservation
 from migrate_storage.engine.compare import nested
 from migrate_storage.engine.place_proof import prove_places
 from migrate_storage.engine.plan import MigrationPlan
-from migrate_storage.engine.preserve import Preservation, note_not_preserved, probe_preservation
+from migrate_storage.engine.preserve import note_not_preserved, probe_preservation
 from migrate_storage.engine.probe import check_absent, check_source, try_destination
 from migrate_storage.engine.server_side_copy import probe_server_side_copy
 from migrate_storage.stores.listing import Listing
