@@ -57,7 +57,7 @@ def read_digest_headers(store: Any, path: str) -> DigestHeaders:
 
 
 def _request_signed(store: Any, path: str, signed: Literal["GET", "HEAD"], method: str) -> dict[str, str]:
-    """Send a request that obstore signs, or none where the store asks as nobody; return the headers of the answer."""
+    """Send a request that obstore signs, without a signature for an anonymous store; return the headers of the answer."""
     request = urllib.request.Request(_make_url(store, path, signed), method=method)  # noqa: S310 - the store's own endpoint
     with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310
         return {name.lower(): value for name, value in answer.headers.items()}
@@ -68,15 +68,15 @@ def _make_url(store: Any, path: str, signed: Literal["GET", "HEAD"]) -> str:
     key = quote(path, safe="/-._~") if isinstance(store, GCSStore) else path
     if str(store.config.get("skip_signature", "")).lower() != "true":
         return obstore.sign(store, signed, key, _SIGNATURE_LIFETIME)
-    # What asks without credentials has no signature: the address is that of the same store with the keys of nobody.
+    # An anonymous store signs nothing. With keys that no user has it signs, and its URL is right without the signature.
     config = {name: value for name, value in store.config.items() if name != "skip_signature"}
     stranger = type(store)(
-        prefix=store.prefix, config={**config, **_nobodys_keys(store)}, client_options=store.client_options
+        prefix=store.prefix, config={**config, **_make_up_keys(store)}, client_options=store.client_options
     )
     return obstore.sign(stranger, signed, key, _SIGNATURE_LIFETIME).partition("?")[0]
 
 
-def _nobodys_keys(store: Any) -> dict[str, str]:
+def _make_up_keys(store: Any) -> dict[str, str]:
     if isinstance(store, S3Store):
         return {"access_key_id": "A", "secret_access_key": "S"}
     if isinstance(store, AzureStore):
