@@ -30,8 +30,8 @@ MASKS: Mapping[str, str] = {
     "speed": r"\b[\d,.]+ (objects|([KMG]i)?B)/s",
     "duration": r"\b\d+(\.\d+)? ?(ms|s|min|h)\b( \d+ ?s\b)?",
     "process": r"\b[\w.-]+:\d+(?=: [A-Z])",
-    # Who writes meanwhile settles some keys itself.
-    "settled": r"\b[\d,]+ keys? settled\b",
+    # Who writes meanwhile repairs some keys itself.
+    "repaired": r"\b[\d,]+ keys? repaired\b",
 }
 #: Words of the page, and the shorter waits that replace them in tests.
 STAND_INS: Mapping[str, str] = {
