@@ -159,7 +159,7 @@ def test_of_several_databases_the_bind_key_picks_one(write: Write) -> None:
     """)
     with pytest.raises(ApplicationError, match=r"has 2 databases \(archive, first\): name one with --bind-key"):
         load_application(name)
-    with pytest.raises(ApplicationError, match=r"--bind-key nowhere: .* holds only archive, first"):
+    with pytest.raises(ApplicationError, match=r"--bind-key nowhere: .* has only archive, first"):
         load_application(name, bind_key="nowhere")
     found = load_application(name, bind_key="archive")
     assert found.engine.url.database == "second.db"

@@ -34,7 +34,7 @@ def test_a_group_without_a_command_prints_its_help(project: Project, arguments: 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("run",), r"say where the application is: --app module\[:name\], or --database URL.*migrate-storage init"),
+        (("run",), r"name the application: --app module\[:name\], or --database URL.*migrate-storage init"),
         (("run", "--app", "app"), r"name the backend to leave: --from KEY; there is new \(obstore\), old \(fsspec\)"),
         (("run", "--app", "app", "--from", "odl", "--to", "new"), r"--from odl: no backend has this key: did you mean 'old'\?"),
         (("run", "--app", "app", "--from", "old", "--to", "zzz"), r"--to zzz: no backend has this key: there is new"),
@@ -58,7 +58,7 @@ def test_a_group_without_a_command_prints_its_help(project: Project, arguments: 
         ((*RUN, "--database", "postgresql+psycopg://me:hunter2@127.0.0.1:9/db"), r"me:\*\*\*@127\.0\.0\.1.*refused"),
         ((*RUN, "--database", "nonsense"), r"the database URL cannot be parsed"),
         ((*RUN, "--journal", "sqlite:////no/such/folder/x.db"), r"unable to open"),
-        ((*RUN, "--bind-key", "other"), r"--bind-key other: --app app holds only"),
+        ((*RUN, "--bind-key", "other"), r"--bind-key other: --app app has only"),
         (("run", "--app", "nowhere", "--from", "old"), r"there is no module 'nowhere'"),
         (("report", "--app", "app"), r"no run is journaled"),
         (("status", "--app", "app", "zzz"), r"no run is journaled"),

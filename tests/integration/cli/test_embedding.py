@@ -125,7 +125,7 @@ def test_a_group_of_ones_own_takes_all_commands_but_the_demo() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["runs"], 2, "say where the application is"),
+        (["runs"], 2, "name the application"),
         (["run", "--from"], 2, "requires an argument"),
         (["journal", "prune", "--older-than", "nonsense", "--database", "sqlite://"], 2, "is no time span"),
         (["runs", "--database", "sqlite://"], 0, "No run yet"),

@@ -162,7 +162,7 @@ def test_runs_are_forgotten_by_their_true_age_and_seen_alive(world: World, on_ma
         assert "last sign of life" in shown
         assert " h " not in shown.partition("ago")[0]
         told = CliRunner().invoke(cli, ["control", "pause", "--journal", world.url], catch_exceptions=False).output
-        assert "no sign of life" not in told
+        assert "no heartbeat" not in told
         world.sql(f"UPDATE migrate_storage_run SET finished = updated - {2 * HOUR}")
         assert "Forgot 0" not in CliRunner().invoke(cli, prune, catch_exceptions=False).output
 

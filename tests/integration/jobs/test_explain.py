@@ -69,7 +69,7 @@ def test_what_was_listed_says_why(world: World) -> None:
     told = story(world, "1")
     assert "it is missing at" in told
     assert "unresolved, missing (" in told
-    assert "now: a run looks at it again" in told
+    assert "now: a run checks it again" in told
 
 
 def test_rows_of_all_kinds_are_found(world: World) -> None:

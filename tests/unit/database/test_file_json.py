@@ -116,7 +116,7 @@ def test_rows_without_a_file(value: str) -> None:
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        ("", "not JSON"), ("{", "not JSON"), ("[" * 100_000, "not JSON"), ('"text"', "holds a str"), ("1", "holds a int"), ("[[]]", "holds a list"),
+        ("", "not JSON"), ("{", "not JSON"), ("[" * 100_000, "not JSON"), ('"text"', "has a str"), ("1", "has a int"), ("[[]]", "has a list"),
         ("{}", "names no backend"), ('{"backend": 1, "filename": "f"}', "names no backend"),
         ('{"backend": "b"}', "no filename"), ('{"backend": "b", "filename": ""}', "no filename"),
         ('{"backend": "b", "filename": null}', "no filename"), ('{"a": 1, "a": 1}', "same key twice"),
@@ -239,7 +239,7 @@ def test_what_cannot_hold_a_file_is_no_broken_document(value: str) -> None:
         ('{"a": {"backend": "old", "filename": "f"}', "not JSON"),
         ('{"a": {"backend": "old", "backend": "old", "filename": "f"}}', "same key twice"),
         ('{"a": {"backend": "old", "filename": "f"}, "n": 1e400}', "cannot be kept exactly"),
-        (json.dumps(['{"backend": "old", "filename": "f", "n": NaN}']), "holds NaN"),
+        (json.dumps(['{"backend": "old", "filename": "f", "n": NaN}']), "has NaN"),
     ],
 )
 def test_a_document_that_may_hold_a_file_and_cannot_be_written_back_is_broken(value: str, says: str) -> None:

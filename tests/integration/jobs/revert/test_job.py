@@ -259,7 +259,7 @@ def test_a_writer_of_the_source_during_the_copy_back_is_not_overwritten(
     monkeypatch.setattr(ObstoreStore, "open", opened)
     report = revert(world)
     assert report.counts == {OutcomeKind.REVERTED: 1, OutcomeKind.FAILED: 1}
-    assert "somebody else" in report.problems[0].reason
+    assert "another program" in report.problems[0].reason
     assert world.old.get_content(D0) == b"a stale process writes here, just now"
     assert world.check() == 2
 

@@ -108,7 +108,7 @@ def test_rows_that_a_key_does_not_tell_apart_are_refused(ground: World, case: st
     ) in str(caught.value)
     report = VerifyJob(world.application, VerifyOptions()).run()
     assert report.exit_code == 1
-    assert any("nothing tells which file is whose" in reason for reason in reasons(report))
+    assert any("which file belongs to which is unknown" in reason for reason in reasons(report))
     if case == "tenants":
         world.columns = (Column(table="doc", column="file", key=("tenant", "id"), backend="old", multiple=False),)
         assert world.run().exit_code == 0

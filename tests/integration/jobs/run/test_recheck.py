@@ -451,7 +451,7 @@ def test_the_journal_is_in_another_database(world: World, tmp_path: Path) -> Non
         ({"keep_rows": True}, "--recheck goes without --keep-rows"),
         ({"where": "id = 1"}, "--recheck goes without --where"),
         ({"limit": 5}, "--recheck goes without --limit"),
-        ({"destination": None}, "say --to KEY"),
+        ({"destination": None}, "give --to KEY"),
     ],
 )
 def test_what_it_does_not_go_with(world: World, options: dict[str, Any], says: str) -> None:

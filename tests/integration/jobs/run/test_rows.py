@@ -132,7 +132,7 @@ def test_tables_in_a_schema_of_their_own(tmp_path: Any, postgres_url: str) -> No
 
 def test_a_table_without_a_primary_key_is_refused(world: World) -> None:
     world.sql("CREATE TABLE loose (name TEXT, file TEXT)")
-    with pytest.raises(ConfigurationError, match="no primary key, so its rows cannot be told apart"):
+    with pytest.raises(ConfigurationError, match="no primary key, so its rows cannot be distinguished"):
         from_database(world.url, ["loose.file"], {})
 
 
