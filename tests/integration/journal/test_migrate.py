@@ -160,9 +160,7 @@ def test_refused_while_the_tables_are_in_use(database_url: str, monkeypatch: pyt
             assert version(journal) == BASE
             return str(refused.value)
 
-        assert all(
-            words in refusal() for words in ("has a lease", "1 process may act", "web 1", "1 key of a cutover")
-        )
+        assert all(words in refusal() for words in ("has a lease", "1 process may act", "web 1", "1 key of a cutover"))
         journal.leases.release("somebody")
         assert "lease" not in refusal()
         phase.close()
