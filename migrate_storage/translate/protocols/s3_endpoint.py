@@ -17,6 +17,7 @@ from migrate_storage.translate.protocols.s3_address import (
     S3Address,
     add_bucket,
     is_host_label,
+    is_ip_address,
     partition_name,
     partition_suffix,
     vendor_address,
@@ -109,6 +110,8 @@ def _find_access_point(match: re.Match[str], given: str, region: str, variants: 
         return note("s3.address", "prefix", why="the access point has a name that no host has")
     if given:
         scheme, _, rest = given.partition("://")
+        if is_ip_address(urlsplit(given).hostname or ""):
+            return note("s3.address.unlike", "prefix", why=f"the host {name}-{account}.{rest.partition('/')[0]}")
         return S3Address(endpoint=f"{scheme}://{name}-{account}.{rest}", region=signed, virtual=True)
     host = f"s3-accesspoint{'-fips' if 'fips' in variants else ''}{'.dualstack' if 'dualstack' in variants else ''}"
     endpoint = f"https://{name}-{account}.{host}.{signed}.{partition_suffix(signed)}"

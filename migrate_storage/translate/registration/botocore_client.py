@@ -69,7 +69,9 @@ class BotocoreClient:
         host, _, port = _split_port(parts.netloc.rpartition("@")[2])
         base = f"{parts.scheme}://{host}{port}"
         if bucket.startswith("arn:") and parts.path.endswith(f"/{_KEY}"):
-            # The host is the access point's own.
+            # The host is the access point's own. Before an IP address it is none.
+            if is_ip_address(host.partition(".")[2]):
+                return note("s3.address.unlike", "prefix", why=f"the host {printable(host)}")
             return S3Address(endpoint=base + parts.path.removesuffix(f"/{_KEY}"), region=region, virtual=True)
         path = f"/{quote(bucket, safe='')}/{_KEY}"
         if parts.path.endswith(path):

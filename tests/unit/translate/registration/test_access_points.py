@@ -78,6 +78,8 @@ def test_the_same_url(monkeypatch: pytest.MonkeyPatch, name: str, arn: str) -> N
         (ARN, {"config_kwargs": {"s3": {"use_accelerate_endpoint": True}}}),
         (ARN.replace("eu-west-1", "cn-north-1"), {}),
         (ARN.replace("my-ap", "My_AP"), {}),
+        (ARN, {"endpoint_url": "https://[::1]:9000"}),
+        (ARN, {"endpoint_url": "http://127.0.0.1:9000"}),
         (ARN.replace("eu-west-1", ""), {}),
         ("arn:aws:s3:::123456789012:accesspoint/mfzwi23gnjvgw.mrap", {}),
         ("arn:aws:s3-object-lambda:eu-west-1:123456789012:accesspoint/my-ol", {}),
