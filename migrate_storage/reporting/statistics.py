@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from migrate_storage.core.model import Column, Outcome, OutcomeKind
+from migrate_storage.reporting.move import MoveRun, find_move
 from migrate_storage.reporting.report import Report, outcome_to_dict
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class Figures:
     slowest: tuple[Outcome, ...] = ()
     #: Rows by column, and by their state in the journal or their outcome in the report.
     columns: dict[str, dict[str, int]] = field(default_factory=dict)
+    #: The runs of the same move, this one the last; empty where it is the only one.
+    move: tuple[MoveRun, ...] = ()
 
     def add_object(self, record: ObjectRecord, kind: OutcomeKind) -> None:
         """Count an object with this outcome."""
@@ -116,6 +119,7 @@ class Figures:
             "elsewhen": self.elsewhen,
             "slowest": [outcome_to_dict(outcome) for outcome in self.slowest],
             "columns": self.columns,
+            "move": [each.to_dict() for each in self.move],
         }
 
 
@@ -140,7 +144,7 @@ def figures(report: Report, journal: Journal) -> Figures:
     for outcome in report.problems:
         for ref in outcome.refs:
             sums.add_rows(ref.column, outcome.kind.value, 1)
-    return replace(sums, slowest=tuple(map(_make_outcome, slowest)))
+    return replace(sums, slowest=tuple(map(_make_outcome, slowest)), move=find_move(report, journal))
 
 
 def _make_outcome(record: ObjectRecord) -> Outcome:

@@ -12,6 +12,7 @@ from migrate_storage.core.proofs import describe_proof
 from migrate_storage.core.text import amount, duration, size, visible
 from migrate_storage.reporting.census import census_lines, describe_census, name_counts
 from migrate_storage.reporting.estimate import lines
+from migrate_storage.reporting.move import describe_move_run, sum_move
 from migrate_storage.reporting.report import MAX_PROBLEMS, Report
 from migrate_storage.reporting.statistics import Figures
 
@@ -33,6 +34,8 @@ ADVICE = {
 
 SLOWEST_IN_TEXT = 5
 REASONS_IN_TEXT = 5
+RUNS_IN_TEXT = 8
+"""Runs of one move in text, the latest ones."""
 OBJECTS_IN_TEXT = 3
 """Objects in text for each reason."""
 _KEEPS_REPORT = frozenset({"run", "revert", "purge", "orphans"})
@@ -309,6 +312,11 @@ def _describe_rate(report: Report) -> str:
 
 
 def _render_figures(figures: Figures) -> Iterator[str]:
+    if figures.move:
+        yield from ("", f"Runs of this move ({len(figures.move):,})")
+        for each in figures.move[-RUNS_IN_TEXT:]:
+            yield f"  {each.run}  {describe_move_run(each)}"
+        yield f"  {'all of them':<24}  {describe_move_run(sum_move(figures.move))}"
     if figures.columns:
         yield from ("", "Rows by column")
         for column, counts in sorted(figures.columns.items()):

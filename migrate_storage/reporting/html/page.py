@@ -15,6 +15,7 @@ from migrate_storage.core.proofs import EXPLANATIONS, describe_proof, split_proo
 from migrate_storage.core.text import amount, duration, size, visible
 from migrate_storage.reporting.html.charts import bar, plot
 from migrate_storage.reporting.html.markup import Markup, clipped, element, joined
+from migrate_storage.reporting.move import sum_move
 from migrate_storage.reporting.report import Report
 from migrate_storage.reporting.statistics import BANDS, Figures, Share
 from migrate_storage.reporting.text import ADVICE, headline, next_steps, noun, word
@@ -23,6 +24,8 @@ __all__ = ("page",)
 
 PROBLEMS_CHARS = 1_000_000
 """Characters of HTML for the problems at most, so that a browser opens the page quickly."""
+RUNS_IN_PAGE = 50
+"""Runs of one move in the page, the latest ones."""
 
 _SIGNS = {Severity.INFO: ("good", "Note"), Severity.WARNING: ("warn", "Warning"), Severity.REFUSED: ("bad", "Refused")}
 
@@ -43,6 +46,7 @@ def page(report: Report, figures: Figures, typed: Callable[[str], str] = str) ->
         for section in (
             _build_next(report, typed),
             _build_problems(report),
+            _build_move(figures),
             _build_columns(figures),
             _build_times(report, figures),
             _build_sizes(figures),
@@ -175,6 +179,33 @@ def _build_columns(figures: Figures) -> Markup | None:
         element("tbody", *lines),
     )
     return _build_section("columns", "Rows by column", _make_scrollable(table, "Rows by column"))
+
+
+def _build_move(figures: Figures) -> Markup | None:
+    if not figures.move:
+        return None
+    shown = figures.move[-RUNS_IN_PAGE:]
+    lines = (
+        _build_row(
+            element("code", each.run) if each.run else "all of them",
+            element("td", each.state.replace("_", " ")),
+            *(_build_number(f"{count:,}") for count in (each.rows_repointed, each.objects, each.problems)),
+            *(_build_number(size(count)) for count in (each.bytes_copied, each.bytes_copied_by_service)),
+            class_="name",
+        )
+        for each in (*shown, sum_move(figures.move))
+    )
+    left_out = len(figures.move) - len(shown)
+    caption = element(
+        "caption", f"The runs between these two keys since the last revert.{f' {left_out:,} earlier ones are not shown.' if left_out else ''}"
+    )  # fmt: skip
+    head = _build_head(
+        "Run", "Ended", "Rows re-pointed", "Objects", "Problems", "Through this process", "By the service", numbers=5
+    )
+    table = element("table", caption, head, element("tbody", *lines))
+    return _build_section(
+        "move", f"Runs of this move: {len(figures.move):,}", _make_scrollable(table, "Runs of this move")
+    )
 
 
 def _build_times(report: Report, figures: Figures) -> Markup | None:
