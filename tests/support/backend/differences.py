@@ -57,8 +57,8 @@ DIFFERENCES = (
     Difference(
         "test_a_signed_url_gives_the_content",
         ("rclone", "gcs"),
-        "Signed URLs carry Signature Version 4 on S3, where s3fs signs with version 2 unless told otherwise; "
-        "on Google Cloud Storage a service account's file is enough.",
+        "Signed URLs have Signature Version 4 on S3, where s3fs signs with version 2 by default. "
+        "On Google Cloud Storage a service account's file is enough.",
     ),
     Difference(
         "test_several_urls_are_signed", ("rclone", "gcs"), "Several URLs are signed in one call, on every cloud."
