@@ -60,10 +60,10 @@ def test_no_color_is_honoured(
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
     main([*command])
-    assert "\x1b[1;33mFinished, with 5 objects" in capsys.readouterr().out
+    assert "\x1b[1;33mFinished, with 5 problems" in capsys.readouterr().out
     monkeypatch.setenv("NO_COLOR", "1")
     main([*command])
-    assert "\x1b[1mFinished, with 5 objects" in capsys.readouterr().out
+    assert "\x1b[1mFinished, with 5 problems" in capsys.readouterr().out
 
 
 def test_566_problems_of_three_reasons_are_short_at_80_columns_and_quiet_is_less_than_five_lines(
