@@ -7,14 +7,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from migrate_storage.backend.urls import Target, known_endpoint, parse_path, parse_url
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.object_keys import unaddressable
+from migrate_storage.stores.config.isolation import environment_options
 from migrate_storage.translate.model import CredentialSource, StoreConfig
 from migrate_storage.translate.option_names import CLIENT, OPTIONS, PREFIXES, SECRETS, canonical, unknown
 from migrate_storage.translate.option_tables import truth
 from migrate_storage.translate.protocols.azure_connection import emulator, parse_connection_string
+from migrate_storage.translate.protocols.s3_address import vendor_address
 from migrate_storage.translate.registration import store_config
 from migrate_storage.translate.registration.filesystem_options import s3_options
 
@@ -58,6 +61,8 @@ def read_configuration(place: str | Path, prefix: str | None, options: Mapping[s
     if target.service == "s3" and credentials is not None and credentials.kind == "boto3":
         profile = str(credentials.options.get("profile_name") or "")
     store = _merge_target(target, _expand_azure(store) if target.service == "azure" else store, profile)
+    if target.service == "s3" and str(store.get("virtual_hosted_style_request")).lower() == "auto":
+        store = _decide_style(target.root, store, profile)
     if target.service == "s3" and profile:
         store = _add_profile(target.root, store, profile)
     return StoreConfig(
@@ -151,6 +156,23 @@ def _expand_azure(store: dict[str, Any]) -> dict[str, Any]:
     if str(store.pop("use_emulator", "")).lower() in ("true", "1"):
         store = {**emulator(store.pop("endpoint", None)), **store}
     return store
+
+
+def _decide_style(bucket: str, store: dict[str, Any], profile: str) -> dict[str, Any]:
+    """Replace the style ``auto`` by the one that botocore takes for the endpoint, or for none."""
+    plain = {name: value for name, value in store.items() if name != "virtual_hosted_style_request"}
+    if profile:
+        return plain
+    ambient = environment_options("s3")
+    endpoint = plain.get("endpoint") or ambient.get("endpoint_url_s3") or ambient.get("endpoint")
+    if endpoint:
+        accelerated = (urlsplit(str(endpoint)).hostname or "").partition(".")[0] == "s3-accelerate"
+        return {**plain, "virtual_hosted_style_request": accelerated}
+    region = str(plain.get("region") or ambient.get("region") or ambient.get("default_region") or "")
+    address = vendor_address(bucket, region)
+    # botocore keeps the global host where obstore would name the region.
+    of_host = {"endpoint": address.endpoint} if address.region == "us-east-1" else {}
+    return {**plain, **of_host, "virtual_hosted_style_request": address.virtual}
 
 
 def _add_profile(bucket: str, store: dict[str, Any], profile: str) -> dict[str, Any]:

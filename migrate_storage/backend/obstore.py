@@ -46,7 +46,7 @@ class ObstoreBackend(Confirms):
         exact_last_modified: whether to send a HEAD for the time of a save; otherwise it is the time of this machine.
         **options: store options in any spelling of obstore, with or without ``aws_``, ``google_``, ``azure_``;
             client options; ``config``, ``client_options``, ``retry_config``, ``credential_provider``. ``None`` means
-            not given.
+            not given. ``virtual_hosted_style_request="auto"`` means botocore's style for the endpoint.
 
     Raises:
         ConfigurationError: it cannot work; one line with what to write instead.

@@ -28,6 +28,7 @@ class S3Host:
 
 _BUCKET = r"(?:(?P<bucket>.+)\.)?"
 _REGION = r"(?P<region>[a-z]{2,4}(?:-[a-z0-9]+)+-\d+)"
+_ORACLE = r"(?:oraclecloud\.com|oci\.customer-oci\.com)"
 
 #: Patterns of hosts, with the region where the name has none, and whether the bucket must stay in the host.
 _VENDORS: tuple[tuple[str, str, bool], ...] = (
@@ -41,10 +42,20 @@ _VENDORS: tuple[tuple[str, str, bool], ...] = (
     (rf"{_BUCKET}(?P<region>[a-z]{{3}}\d)\.your-objectstorage\.com", "", False),
     (rf"{_BUCKET}(?P<region>[a-z]{{3}}\d)\.vultrobjects\.com", "", False),
     (rf"{_BUCKET}sos-(?P<region>[a-z]{{2}}-[a-z]+-\d)\.exo\.io", "", False),
-    (rf"{_BUCKET}s3\.(?P<region>[a-z0-9-]+)\.cloud-object-storage\.appdomain\.cloud", "", False),
+    (
+        rf"{_BUCKET}s3\.(?:(?:private|direct)\.)?(?P<region>[a-z0-9-]+)\.cloud-object-storage\.appdomain\.cloud",
+        "",
+        False,
+    ),
     (rf"{_BUCKET}(?:fly\.storage\.tigris|t3\.storage)\.dev", "auto", False),
     (rf"{_BUCKET}storage\.yandexcloud\.net", "ru-central1", False),
-    (rf"{_BUCKET}oss-(?P<region>[a-z]{{2}}-[a-z0-9-]+)\.aliyuncs\.com", "", True),
+    (rf"{_BUCKET}gateway(?:\.[a-z]{{2}}\d)?\.storjshare\.io", "us-east-1", False),
+    (rf"{_BUCKET}[a-z0-9]+\.[a-z]{{2,4}}\d*\.idrivee2-\d+\.com", "us-east-1", False),
+    (rf"{_BUCKET}s3\.(?P<region>[a-z0-9-]+)\.idrivee2\.com", "", False),
+    (rf"[a-z0-9]+\.compat\.objectstorage\.(?P<region>[a-z0-9-]+)\.{_ORACLE}", "", False),
+    (rf"(?P<bucket>[^.]+)\.vhcompat\.objectstorage\.(?P<region>[a-z0-9-]+)\.{_ORACLE}", "", True),
+    (rf"{_BUCKET}cos\.(?P<region>[a-z]{{2,}}-[a-z0-9-]+)\.(?:myqcloud\.com|tencentcos\.cn)", "", True),
+    (rf"{_BUCKET}oss-(?P<region>[a-z]{{2}}-[a-z0-9-]+?)(?:-internal)?\.aliyuncs\.com", "", True),
 )
 
 _SUFFIX = r"(?:amazonaws\.com|amazonaws\.com\.cn|amazonaws\.eu|c2s\.ic\.gov|sc2s\.sgov\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)"
@@ -70,7 +81,7 @@ def vendor_host(host: str) -> S3Host | None:
     for pattern, region, only_virtual in _VENDORS:
         if found := re.fullmatch(pattern, host):
             names = found.groupdict()
-            return S3Host(names["bucket"] or "", names.get("region") or region, only_virtual)
+            return S3Host(names.get("bucket") or "", names.get("region") or region, only_virtual)
     return None
 
 

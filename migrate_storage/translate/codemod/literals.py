@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import libcst as cst
+from libcst import matchers
 
 __all__ = ("NotLiteralError", "Values", "literal")
 
@@ -106,6 +107,19 @@ class Values:
             raise NotLiteralError("a value that is only known when it runs becomes a part of another one")
         return cst.parse_expression(literal(value))
 
+    def is_placeholder(self, value: str) -> bool:
+        """Whether a value represents an expression as a whole."""
+        return value in self._origin and self.is_unknown(value)
+
+    def may_be_none(self, value: str) -> bool:
+        """Whether nothing shows that the expression of a placeholder has a value when it runs."""
+        node = self._origin[value]
+        return not isinstance(node, cst.FormattedString) and not matchers.matches(node, _REQUIRED)
+
+    def is_optional(self, value: str) -> bool:
+        """Whether a value represents an expression that is ``None`` where a variable is not set."""
+        return self.is_placeholder(value) and matchers.matches(self._origin[value], _OPTIONAL)
+
     def url(self, url: str) -> tuple[cst.BaseExpression, bool]:
         """Return the expression for a store's URL, and whether it needs ``quote``."""
         pieces = re.split(f"({_MARK.pattern})", url)
@@ -119,6 +133,20 @@ class Values:
     def is_unknown(self, text: str) -> bool:
         """Whether a part of a text is known only at run time."""
         return bool(_MARK.search(text))
+
+
+_ENVIRON = matchers.Name("environ") | matchers.Attribute(attr=matchers.Name("environ"))
+_READ = (
+    matchers.Attribute(value=_ENVIRON, attr=matchers.Name("get"))
+    | matchers.Attribute(attr=matchers.Name("getenv"))
+    | matchers.Name("getenv")
+)
+#: ``os.environ[…]``, which raises where the variable is not set.
+_REQUIRED = matchers.Subscript(value=_ENVIRON)
+#: ``os.environ.get(…)`` without a default.
+_OPTIONAL = matchers.Call(func=_READ, args=[matchers.Arg()]) | matchers.Call(
+    func=_READ, args=[matchers.Arg(), matchers.Arg(value=matchers.Name("None"))]
+)
 
 
 def literal(value: Any) -> str:

@@ -19,6 +19,7 @@ from migrate_storage.translate.codemod.imports import Import, with_imports
 from migrate_storage.translate.codemod.layout import Argument, argument_of, lost_comments, write_call
 from migrate_storage.translate.codemod.literals import NotLiteralError, Values, literal
 from migrate_storage.translate.codemod.parse_call import Found, read_call
+from migrate_storage.translate.codemod.run_time import decide_address, notes_about_none
 from migrate_storage.translate.codemod.statements import (
     assigned_names,
     has_registration,
@@ -191,7 +192,8 @@ def _plan_call(call: cst.Call, finder: Finder, project: Path | None) -> _Plan:
         if not finder.is_free(call.func, source, bound):
             raise NotLiteralError(f"{bound} means something else in this file")
     new = write_call(call, found, "MigratedBackend" if upstream else "ObstoreBackend", arguments)
-    notes = tuple(f"{note.message} [{note.code}]" for note in translation.notes if note.severity is Severity.WARNING)
+    told = (*translation.notes, *notes_about_none(config.service, found, values))
+    notes = tuple(f"{note.message} [{note.code}]" for note in told if note.severity is Severity.WARNING)
     return _Plan(call, finder.line(call), new, found.obsolete, lost_comments(call, found, new), imports, notes)
 
 
@@ -227,7 +229,7 @@ def _replace_unknown_options(found: Found, values: Values) -> dict[str, Any]:
         # ObstoreBackend takes a connection string as it is, so its content decides nothing here.
         options["connection_string"] = "AccountName=x;AccountKey=eA=="
     elif isinstance(connection, str) and "developmentstorageproxyuri=" in connection.lower():
-        raise NotLiteralError("adlfs ignores DevelopmentStorageProxyUri, and ObstoreBackend would go there")
+        raise NotLiteralError("adlfs ignores DevelopmentStorageProxyUri, and ObstoreBackend refuses it")
     if PROTOCOLS.get(found.protocol) == "gcs" and isinstance(token, str) and values.is_unknown(token):
         raise NotLiteralError("the value of token is not written out, and what to write depends on it")
     return options
@@ -312,7 +314,7 @@ def _select_options(config: StoreConfig, translation: Translation, found: Found,
     elif isinstance(endpoint, str) and options.get("virtual_hosted_style_request") and values.is_unknown(config.root):
         # The backend adds the bucket to the host when it knows the name.
         options["endpoint"] = endpoint.replace(f"://{config.root}.", "://", 1)
-    return options
+    return decide_address(config.root, options, found, values) if config.service == "s3" else options
 
 
 def _make_fs_argument(

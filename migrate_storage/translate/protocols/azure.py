@@ -119,6 +119,8 @@ def _read_account(options: Mapping[str, Any], environment: Mapping[str, str], cr
     signer = text(credentials.get("account_name"))
     if "account_key" in credentials and not signer:
         signer = _find_signer(host or f"{name}.blob.core.windows.net")
+        if not signer:
+            return Part(notes=(*notes, note("azure.account.unsigned", "account_host")))
     result: dict[str, Any] = {"account_name": signer or name}
     if host or secondary or signer not in ("", name):
         asked = host or f"{name}.blob.core.windows.net"

@@ -48,7 +48,8 @@ def parse_connection_string(text: str, emulator_url: str | None = None) -> dict[
 
     Args:
         text: ``Name=value`` pairs joined by ``;``. A value may contain ``=``.
-        emulator_url: where ``UseDevelopmentStorage`` leads; ``None`` for the proxy in the string, or see :func:`emulator`.
+        emulator_url: where ``UseDevelopmentStorage`` leads whatever else the string has, as in adlfs; ``None`` for the
+            place of :func:`emulator`, and then a proxy in the string is refused.
 
     Returns:
         Some of ``account_name``, ``account_key``, ``sas_key``, ``endpoint`` (no slash at its end), ``skip_signature``.
@@ -58,8 +59,12 @@ def parse_connection_string(text: str, emulator_url: str | None = None) -> dict[
     """
     parts = _split_pairs(text)
     if parts.get("UseDevelopmentStorage", "").lower() == "true":
-        proxy = emulator_url or parts.get("DevelopmentStorageProxyUri")
-        return emulator(f"{proxy.rstrip('/')}:10000" if proxy and urlsplit(proxy).port is None else proxy)
+        if emulator_url is None and "DevelopmentStorageProxyUri" in parts:
+            raise ConfigurationError(
+                "Azure connection string: DevelopmentStorageProxyUri is ignored by the SDK, which goes to 127.0.0.1:10000; "
+                "take it out, or name another emulator with use_emulator and azure_storage_endpoint"
+            )
+        return emulator(emulator_url)
     options: dict[str, Any] = {}
     suffix = parts.get("EndpointSuffix", "core.windows.net")
     if not suffix or suffix.startswith("."):

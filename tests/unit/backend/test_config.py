@@ -340,13 +340,18 @@ def test_a_service_account_in_any_form(account_file: Path) -> None:
 
 def test_the_emulator_is_where_it_is_said_to_be() -> None:
     with echo() as server:
-        for options in (
-            {"azure_storage_use_emulator": True, "azure_storage_endpoint": server.url},
-            {"azure_storage_connection_string": f"UseDevelopmentStorage=true;DevelopmentStorageProxyUri={server.url}"},
-        ):
-            backend = ObstoreBackend("k", "az://c", **options)
-            assert backend.get_content("x") == b"content"
-            assert server.seen[-1].path == "/devstoreaccount1/c/x"
+        backend = ObstoreBackend("k", "az://c", azure_storage_use_emulator=True, azure_storage_endpoint=server.url)
+        assert backend.get_content("x") == b"content"
+        assert server.seen[-1].path == "/devstoreaccount1/c/x"
+
+
+def test_a_proxy_of_the_emulator_is_refused_for_no_sdk_asks_it() -> None:
+    with pytest.raises(ConfigurationError, match="DevelopmentStorageProxyUri is ignored by the SDK"):
+        ObstoreBackend(
+            "k",
+            "az://c",
+            azure_storage_connection_string="UseDevelopmentStorage=true;DevelopmentStorageProxyUri=http://azurite",
+        )
 
 
 def test_secrets_are_in_no_repr() -> None:

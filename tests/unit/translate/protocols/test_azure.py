@@ -112,9 +112,26 @@ ROWS = {
     "AZURE_STORAGE_ANON": azure(NAME, {**NAME, "skip_signature": True}, environment={"AZURE_STORAGE_ANON": "true"}),
     "key before anon": azure({**BASE, "anon": True}, OUT),
     "account host": azure(
-        {**BASE, "account_host": "acct.privatelink.example.com"},
-        {**OUT, "endpoint": "https://acct.privatelink.example.com"},
+        {**BASE, "account_host": "acct.privatelink.blob.core.windows.net"},
+        {**OUT, "account_name": "acct.privatelink", "endpoint": "https://acct.privatelink.blob.core.windows.net"},
     ),
+    **{
+        f"a key with the host {host}": azure({**BASE, "account_host": host}, {}, "azure.account.unsigned", refused=True)
+        for host in (
+            "acct.privatelink.example.com",
+            "cdn.example.com",
+            "localhost:10000",
+            "azurite:10000/acct",
+            "10.0.0.4",
+        )
+    },
+    **{
+        f"a key with the host {host}, named": azure(
+            {"account_name": "acct", "credential": {"account_name": "acct", "account_key": KEY}, "account_host": host},
+            {**OUT, "endpoint": f"https://{host}"},
+        )
+        for host in ("cdn.example.com", "azurite:10000/acct")
+    },
     "account host with a scheme": azure({**BASE, "account_host": "http://x"}, {}, "azure.host", refused=True),
     "China": azure(
         {**BASE, "account_host": "acct.blob.core.chinacloudapi.cn"},
