@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 __all__ = ("ImportedNames", "find_tree")
@@ -46,18 +46,46 @@ def _find_uses(file: Path) -> Iterator[tuple[str, str]]:
         tree = ast.parse(file.read_bytes())
     except (OSError, SyntaxError, ValueError, RecursionError):
         return
+    aliases = dict(_find_aliases(tree))
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             module = (node.module or "").rpartition(".")[2] or file.resolve().parent.name
             yield from ((module, alias.name) for alias in node.names)
         elif isinstance(node, ast.Attribute):
-            owner = node.value
-            name = owner.id if isinstance(owner, ast.Name) else owner.attr if isinstance(owner, ast.Attribute) else ""
-            if name:
+            if name := _name_module(node.value, aliases):
                 yield name, node.attr
-        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+        elif isinstance(node, ast.Call) and len(node.args) > 1 and isinstance(node.args[1], ast.Constant):
+            # getattr(app, "fs"), monkeypatch.setattr(app, "fs", other)
+            name, attribute = _name_module(node.args[0], aliases), node.args[1].value
+            if name and isinstance(attribute, str):
+                yield name, attribute
+        if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
             # mock.patch("app.storage.fs"), import_string("app.storage.fs")
             dotted = node.args[0].value
             if isinstance(dotted, str) and dotted.count(".") > 0:
                 owner_name, _, attribute = dotted.rpartition(".")
                 yield owner_name.rpartition(".")[2], attribute
+
+
+def _find_aliases(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Yield other names of modules: ``import app as a``, ``from . import app as a``, ``a = import_module("app")``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from ((alias.asname, alias.name.rpartition(".")[2]) for alias in node.names if alias.asname)
+        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr) and isinstance(node.value, ast.Call):
+            targets: list[ast.expr] = node.targets if isinstance(node, ast.Assign) else [node.target]
+            name = _name_module(node.value, {})
+            yield from ((target.id, name) for target in targets if isinstance(target, ast.Name) and name)
+
+
+def _name_module(node: ast.expr, aliases: Mapping[str, str]) -> str:
+    """Return the last part of the name of the module that an expression may be; empty for any other expression."""
+    if isinstance(node, ast.Name):
+        return aliases.get(node.id, node.id)
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+        function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if function in ("import_module", "__import__"):
+            return str(node.args[0].value).rpartition(".")[2]
+    return ""
