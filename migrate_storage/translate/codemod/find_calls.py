@@ -90,7 +90,19 @@ class Finder(cst.CSTVisitor):
             return
         if isinstance(parent, cst.Annotation | cst.Subscript):
             return
-        self.others.append((self.line(node), "FSSpecBackend is used otherwise than by calling it"))
+        reason = "FSSpecBackend is used otherwise than by calling it"
+        if self._is_compared(node):
+            reason += "; a converted backend is none: write (FSSpecBackend, ObstoreBackend) in its place"
+        self.others.append((self.line(node), reason))
+
+    def _is_compared(self, node: cst.CSTNode) -> bool:
+        """Whether a class is an argument of ``isinstance`` or ``issubclass``, also in a tuple."""
+        around = self.parents.get(node)
+        while isinstance(around, cst.Element | cst.Tuple | cst.Arg):
+            around = self.parents.get(around)
+        return matchers.matches(
+            around or node, matchers.Call(func=matchers.Name("isinstance") | matchers.Name("issubclass"))
+        )
 
     def is_free(self, at: cst.CSTNode, source: str, name: str) -> bool:
         """Whether a name is free to be imported from a module where it is needed."""

@@ -117,3 +117,10 @@ def test_nothing_to_do(source):
     result = convert_source(source)
     assert result.code == source
     assert not result.done
+
+
+@pytest.mark.parametrize("test", ["isinstance(b, FSSpecBackend)", "issubclass(type(b), (int, FSSpecBackend))"])
+def test_a_test_of_the_class_is_listed_with_what_to_write(test):
+    source = f"from advanced_alchemy.types.file_object.backends.fsspec import FSSpecBackend\nassert {test}\n"
+    (left,) = convert_source(source).left
+    assert "write (FSSpecBackend, ObstoreBackend) in its place" in left.reason
