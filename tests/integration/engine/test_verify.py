@@ -182,7 +182,7 @@ def test_other_bytes_on_a_second_reading_prove_nothing(server: ObstoreStore) -> 
 
 
 def test_another_size_differs_whatever_the_tag_says(server: ObstoreStore) -> None:
-    with pytest.raises(DiffersError, match="holds 8 bytes, 7 were written"):
+    with pytest.raises(DiffersError, match="has 8 bytes, 7 were written"):
         verify(
             copied(source_tag=MD5, destination_tag=MD5, size=8),
             ObjectAt(server, "right"),
