@@ -289,7 +289,8 @@ def _has_claimed_digest(at: ObjectAt, found: ObjectMeta, e_tags: Collection[str]
     claimed = told.md5 or (None if told.encrypted else claimed)
     if claimed is None:
         return False
-    if told.e_tag is None and not consistent_with(found.evidence, retry.call(at.head).evidence):
+    # Where the answer has an MD5 and no ETag, only another HEAD shows that it is of the object that was read.
+    if told.md5 and told.e_tag is None and not consistent_with(found.evidence, retry.call(at.head).evidence):
         raise SourceChangedError("the source kept changing while it was copied")
     raise ContradictedError(_describe_contradiction(at, claimed))
 

@@ -15,6 +15,7 @@ from migrate_storage.engine.transfer import Digests, UnverifiedCopy
 from migrate_storage.engine.verify import (
     ContradictedError,
     DiffersError,
+    SourceChangedError,
     UnverifiedError,
     compare_content,
     consistent_with,
@@ -140,6 +141,26 @@ def test_a_digest_beside_the_etag_is_not_outvoted_either(server: ObstoreStore) -
     unverified = replace(unverified, source=replace(unverified.source, md5=OTHER))
     with pytest.raises(ContradictedError):
         verify(unverified, ObjectAt(Reading(server), "right"), ObjectAt(server, "right"), RETRY)
+
+
+class _ReadingWithMd5(Reading):
+    """A store that tells an MD5 without an ETag, as the filesystem's own API does."""
+
+    def digest_headers(self, path: str) -> DigestHeaders:
+        return DigestHeaders(md5=OTHER)
+
+    def head(self, path: str) -> ObjectMeta:
+        return self._store.head(path)
+
+
+@pytest.mark.parametrize(("written", "error"), [(None, ContradictedError), (1.0, SourceChangedError)])
+def test_an_md5_without_an_etag_is_of_what_was_read_only_while_nothing_changed(
+    server: ObstoreStore, written: float | None, error: type[Exception]
+) -> None:
+    unverified = copied(source_tag="0x8DC", destination_tag=MD5)
+    unverified = replace(unverified, source=ObjectMeta(path="s", size=7, last_modified=written))
+    with pytest.raises(error):
+        verify(unverified, ObjectAt(_ReadingWithMd5(server), "right"), ObjectAt(server, "right"), RETRY)
 
 
 def test_no_reading_outvotes_the_digest_of_the_destination_where_a_probe_showed_that_it_is_one(
