@@ -94,7 +94,11 @@ def _complete_address(config: StoreConfig, options: dict[str, str], ambient: Map
     suffix = partition_suffix(region)
     if not endpoint and suffix != "amazonaws.com":
         endpoint = f"https://s3.{region}.{suffix}"
-    if is_true(style) and endpoint:
+        if is_true(style):
+            # Its first label is the service, also where the bucket has the same name.
+            hosted = add_bucket(endpoint, config.root)
+            endpoint, options["virtual_hosted_style_request"] = hosted or endpoint, "true" if hosted else "false"
+    elif is_true(style) and endpoint:
         endpoint, virtual = _place_bucket(endpoint, config.root)
         options["virtual_hosted_style_request"] = "true" if virtual else "false"
     elif is_true(style) and not is_host_label(config.root):

@@ -68,7 +68,9 @@ def test_the_same_url(call: str, url: str | None, bucket: str, variable: str | N
     place = old.place("x")
     asked = old.requested_url(place)
     if isinstance(asked, str):
-        pytest.skip(asked)
+        # botocore refuses an empty endpoint: s3fs cannot be used with it.
+        assert (url, old.translation.config) == ("", None)
+        return
     assert new.config is not None
     assert str(requested_by_store(new.config, place)) == str(asked)
 
