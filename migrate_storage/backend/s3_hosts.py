@@ -58,6 +58,12 @@ _VENDORS: tuple[tuple[str, str, bool], ...] = (
     (rf"{_BUCKET}oss-(?P<region>[a-z]{{2}}-[a-z0-9-]+?)(?:-internal)?\.aliyuncs\.com", "", True),
 )
 
+#: Hosts of these vendors that serve objects in another way, with the bucket in front.
+_NOT_S3 = (
+    r"(?:^|\.)(cdn\.digitaloceanspaces\.com|f\d{3}\.backblazeb2\.com|link\.storjshare\.io|r2\.dev|"
+    r"website[.-][a-z0-9.-]+\.(?:linodeobjects\.com|yandexcloud\.net|scw\.cloud|aliyuncs\.com|myqcloud\.com))$"
+)
+
 _SUFFIX = r"(?:amazonaws\.com|amazonaws\.com\.cn|amazonaws\.eu|c2s\.ic\.gov|sc2s\.sgov\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)"
 _AWS: tuple[tuple[str, bool], ...] = (
     (rf"{_BUCKET}s3(?:-fips)?(?:\.dualstack)?(?:[.-]{_REGION})?\.{_SUFFIX}", False),
@@ -82,6 +88,8 @@ def vendor_host(host: str) -> S3Host | None:
         if found := re.fullmatch(pattern, host):
             names = found.groupdict()
             return S3Host(names.get("bucket") or "", names.get("region") or region, only_virtual)
+    if found := re.search(_NOT_S3, host):
+        return S3Host(refusal=f"{found[1]} is a host for readers: give the vendor's endpoint of S3")
     return None
 
 
