@@ -61,7 +61,7 @@ _VENDORS: tuple[tuple[str, str, bool], ...] = (
 #: Hosts of these vendors that serve objects in another way, with the bucket in front.
 _NOT_S3 = (
     r"(?:^|\.)(cdn\.digitaloceanspaces\.com|f\d{3}\.backblazeb2\.com|link\.storjshare\.io|r2\.dev|"
-    r"website[.-][a-z0-9.-]+\.(?:linodeobjects\.com|yandexcloud\.net|scw\.cloud|aliyuncs\.com|myqcloud\.com))$"
+    r"website(?:[.-][a-z0-9.-]+)?\.(?:linodeobjects\.com|yandexcloud\.net|scw\.cloud|aliyuncs\.com|myqcloud\.com))$"
 )
 
 _SUFFIX = r"(?:amazonaws\.com|amazonaws\.com\.cn|amazonaws\.eu|c2s\.ic\.gov|sc2s\.sgov\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)"
