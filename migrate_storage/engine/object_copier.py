@@ -48,7 +48,6 @@ from migrate_storage.stores.server_side_copy import ServerSideCopier
 
 __all__ = ("ObjectCopier",)
 
-_NOTHING_PRESERVED = Attributes()
 _KIND_OF_PROBLEM: dict[type[ObjectCheckError], OutcomeKind] = {
     DiffersError: OutcomeKind.MISMATCH,
     NotKeptError: OutcomeKind.MISMATCH,
@@ -351,10 +350,10 @@ class ObjectCopier:
             reason=reason if verified.not_preserved else "",
         )  # fmt: skip
 
-    def _read_preserved(self, copy: _Copy) -> Attributes:
-        """Return the storage class and the tags that the copy gets."""
+    def _read_preserved(self, copy: _Copy) -> Attributes | None:
+        """Return the storage class and the tags that the copy gets; ``None`` where no option is about them."""
         if not (asked := self.plan.preservation).is_asked:
-            return _NOTHING_PRESERVED
+            return None
         places, source = copy.task.item.places, self.plan.source
         place = places[0] if places else source.place(copy.task.item.source.path)
         return read_preserved(asked, source, copy.source, place, self._retry)

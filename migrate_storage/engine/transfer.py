@@ -138,8 +138,8 @@ class CopyPolicy:
 
     #: The row's content type, for a source without one.
     content_type: str | None = None
-    #: The storage class and the tags of the copy.
-    preserved: Attributes = field(default_factory=Attributes)
+    #: The storage class and the tags of the copy; ``None`` leaves both to the destination.
+    preserved: Attributes | None = None
     #: Refuse in the first round to replace an object, where the destination supports that.
     create: bool
     #: HEAD the copy after the PUT. Otherwise the caller proves by a listing after the PUT that the store has it.
@@ -237,7 +237,8 @@ def copy_bytes(
         raise
     size = opened.meta.size
     attributes, not_preserved = merge_attributes(opened.attributes, policy.content_type)
-    attributes = replace(attributes, storage_class=policy.preserved.storage_class, tags=policy.preserved.tags)
+    if policy.preserved is not None:
+        attributes = replace(attributes, storage_class=policy.preserved.storage_class, tags=policy.preserved.tags)
     in_parts = size > SMALL_BYTES
 
     def sent() -> None:

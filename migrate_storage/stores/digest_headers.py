@@ -19,7 +19,7 @@ import obstore
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from migrate_storage.stores.base import DigestHeaders, plain_e_tag
-from migrate_storage.stores.config.nobody import make_service_account
+from migrate_storage.stores.config.nobody import make_credentials
 
 __all__ = ("md5_to_hex", "read_digest_headers", "read_s3fs_digest_headers")
 
@@ -50,8 +50,12 @@ def read_digest_headers(store: Any, path: str) -> DigestHeaders:
         headers = _request_signed(store, path, "GET" if isinstance(store, AzureStore) else "HEAD", "HEAD")
     except Exception:  # noqa: BLE001 - it is not seen then
         return DigestHeaders()
+    return _read_headers(headers, md5=_find_md5(store, headers))
+
+
+def _read_headers(headers: Mapping[str, str], md5: str | None = None) -> DigestHeaders:
     return DigestHeaders(
-        e_tag=plain_e_tag(headers.get("etag")), md5=_find_md5(store, headers), encrypted=_names_encryption(headers),
+        e_tag=plain_e_tag(headers.get("etag")), md5=md5, encrypted=_names_encryption(headers),
         storage_class=_find_storage_class(headers), tag_count=int(headers.get("x-amz-tagging-count") or 0),
     )  # fmt: skip
 
@@ -70,18 +74,11 @@ def _make_url(store: Any, path: str, signed: Literal["GET", "HEAD"]) -> str:
         return obstore.sign(store, signed, key, _SIGNATURE_LIFETIME)
     # An anonymous store signs nothing. With keys that no user has it signs, and its URL is right without the signature.
     config = {name: value for name, value in store.config.items() if name != "skip_signature"}
+    service = "s3" if isinstance(store, S3Store) else "azure" if isinstance(store, AzureStore) else "gcs"
     stranger = type(store)(
-        prefix=store.prefix, config={**config, **_make_up_keys(store)}, client_options=store.client_options
+        prefix=store.prefix, config={**config, **make_credentials(service)}, client_options=store.client_options
     )
     return obstore.sign(stranger, signed, key, _SIGNATURE_LIFETIME).partition("?")[0]
-
-
-def _make_up_keys(store: Any) -> dict[str, str]:
-    if isinstance(store, S3Store):
-        return {"access_key_id": "A", "secret_access_key": "S"}
-    if isinstance(store, AzureStore):
-        return {"account_key": base64.b64encode(b"nobody").decode()}
-    return {"service_account_key": make_service_account()}
 
 
 def _find_storage_class(headers: Mapping[str, str]) -> str | None:
@@ -102,10 +99,7 @@ def read_s3fs_digest_headers(filesystem: Any, path: str) -> DigestHeaders:
     except Exception:  # noqa: BLE001 - see above
         return DigestHeaders()
     headers = {str(name).lower(): str(value) for name, value in answer.items()}
-    return DigestHeaders(
-        e_tag=plain_e_tag(headers.get("etag")), encrypted=_names_encryption(headers),
-        storage_class=_find_storage_class(headers), tag_count=int(headers.get("x-amz-tagging-count") or 0),
-    )  # fmt: skip
+    return _read_headers(headers)
 
 
 def read_s3fs_tags(filesystem: Any, bucket: str, key: str) -> dict[str, str]:

@@ -112,6 +112,8 @@ class FsspecStore:
         if self._service == "s3":
             with self._lock:
                 return read_s3fs_digest_headers(self._fs, path)
+        if self._service not in ("gcs", "azure"):
+            return DigestHeaders()  # no other filesystem reports a digest
         # Its API may have another ETag for the same object.
         return DigestHeaders(md5=self.head(path).md5)
 

@@ -1,13 +1,27 @@
-"""A service account that exists nowhere, for stores that need one in place of another."""
+"""Credentials that exist nowhere, for stores that need some in place of others."""
 
 from __future__ import annotations
 
+import base64
 import json
 from functools import cache
 
 from migrate_storage.core.errors import ConfigurationError
 
-__all__ = ("make_service_account",)
+__all__ = ("make_credentials", "make_service_account")
+
+
+def make_credentials(service: str) -> dict[str, str]:
+    """Return obstore's options of made-up credentials: of ``s3``, ``azure`` or ``gcs``.
+
+    Raises:
+        ConfigurationError: see :func:`make_service_account`.
+    """
+    if service == "s3":
+        return {"access_key_id": "A", "secret_access_key": "S"}
+    if service == "azure":
+        return {"account_key": base64.b64encode(b"nobody").decode()}
+    return {"service_account_key": make_service_account()}
 
 
 @cache

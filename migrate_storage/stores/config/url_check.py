@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
@@ -15,7 +14,7 @@ from obstore.exceptions import BaseError
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import Place
 from migrate_storage.core.object_keys import unaddressable
-from migrate_storage.stores.config.nobody import make_service_account
+from migrate_storage.stores.config.nobody import make_credentials
 from migrate_storage.stores.config.open import open_store
 from migrate_storage.stores.config.requester import Requester, configured_requester, filesystem_requester
 from migrate_storage.translate.model import CredentialSource, StoreConfig
@@ -137,13 +136,9 @@ def requested_by_store(config: StoreConfig, place: Place) -> RequestedUrl:
     options = {name: value for name, value in config.options.items() if name not in _CREDENTIALS[config.service]}
     source = None
     if config.service == "s3":
-        source = CredentialSource(
-            kind="static", options={"access_key_id": "A", "secret_access_key": "S", "token": None}
-        )
-    elif config.service == "azure":
-        options["account_key"] = base64.b64encode(b"nobody").decode()
+        source = CredentialSource(kind="static", options={**make_credentials("s3"), "token": None})
     else:
-        options["service_account_key"] = make_service_account()
+        options.update(make_credentials(config.service))
     opened: Any = open_store(replace(config, prefix="", options=options, credentials=source))
     # On Google Cloud Storage obstore signs a key as it is given.
     key = quote(place.key, safe="/-._~") if config.service == "gcs" else place.key
