@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from typing import TypeVar
 
-from migrate_storage.core.errors import KeyRefusedError
+from migrate_storage.core.errors import KeyRefusedError, StoppedError
 from migrate_storage.core.model import Attributes, ObjectMeta
 from migrate_storage.stores.base import DigestHeaders, ObjectAt, Opened, Store
 from migrate_storage.stores.failures import FailureKind, classify
@@ -49,9 +48,13 @@ class SecondWayStore:
             return told
         # obstore signs no HEAD with these credentials; the filesystem has its own way.
         located = self._locate(path)
-        with suppress(Exception):
+        try:
             return located.store.digest_headers(located.key)
-        return told
+        except Exception as error:
+            # A request that may succeed later is repeated: without its answer a digest would be missed.
+            if isinstance(error, StoppedError) or classify(error).kind.retriable:
+                raise
+            return told
 
     def put(
         self,
