@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from migrate_storage.core.text import amount, size
-from migrate_storage.journal import Journal
 from migrate_storage.reporting.report import Report
+
+if TYPE_CHECKING:
+    from migrate_storage.journal import Journal
 
 __all__ = ("MoveRun", "describe_move_run", "find_move", "sum_move")
 
