@@ -11,7 +11,7 @@ from migrate_storage.core.filters import Filters
 from migrate_storage.core.model import Location, Place, Slot, Strategy
 from migrate_storage.core.preservation import Preservation
 from migrate_storage.engine.place_proof import PlaceProof
-from migrate_storage.journal import ObjectRecord, object_id
+from migrate_storage.journal import ObjectRecord, digest, object_id
 from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.server_side_copy import ServerSideCopier
@@ -159,6 +159,9 @@ class MigrationPlan:
                 raise ValueError("a filename in it has a NUL character, which no disk and no PostgreSQL can store")
             place = self.source.place(filename)
             id_ = object_id(place, self.destination.key)
+            if self.strategy is Strategy.IN_PLACE and self.refusal(filename):
+                # Another row may name the same object in a way that is opened.
+                id_ = digest(id_, filename)
             if id_ in found:
                 found[id_] = replace(found[id_], slots=(*found[id_].slots, slot))
                 continue

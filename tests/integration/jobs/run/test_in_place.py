@@ -11,7 +11,7 @@ from migrate_storage import ObstoreBackend
 from migrate_storage.core.errors import KeyRefusedError
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.translate.registration import read
-from tests.support.engine.world import Document, World
+from tests.support.engine.world import Album, Document, World
 
 NAMES = ("photos/2024/001.pdf", "/photos/2024/002.pdf")
 
@@ -51,3 +51,31 @@ def test_a_filename_that_would_mean_another_object_is_listed(moto_s3, sqlite_url
     report = world.run(destination=None)
     assert report.counts == {OutcomeKind.FAILED: 1}
     assert "would mean 'up/a?versionId=1' in place of 'up/a'" in report.problems[0].reason
+
+
+@pytest.mark.parametrize("names", [("a", "/a", "//a"), ("//a", "a"), ("b/c", "b/c?versionId=1")])
+@pytest.mark.parametrize("rows", ["of one window", "of one list"])
+def test_one_object_of_several_names_is_opened_by_each_of_them(
+    moto_s3, sqlite_url: str, names: tuple[str, ...], rows: str
+) -> None:
+    """Rows name one object in several ways, and the new registration opens the first way only."""
+    old = FSSpecBackend(key="old", fs=moto_s3.fs(), prefix=f"{moto_s3.new_bucket()}/up")
+    world = World(sqlite_url, old, ObstoreBackend(key="unused", fs="memory://"))
+    files = [world.file(name, b"the same") for name in names]
+    if rows == "of one list":
+        world.add(Album(pictures=files))
+    else:
+        world.add(*(Document(id=number, title="t", file=file) for number, file in enumerate(files)))
+    report = world.run(destination=None)
+    deployed = ObstoreBackend("old", read(old).translation.config)
+    refused = {name for name in names if not _opens(deployed, name)}
+    assert 0 < len(refused) < len(names)
+    assert (report.exit_code, {outcome.source.path for outcome in report.problems}) == (1, refused), report
+    assert report.counts == {OutcomeKind.UNCHANGED: 1, OutcomeKind.FAILED: len(refused)}
+
+
+def _opens(backend: ObstoreBackend, name: str) -> bool:
+    try:
+        return backend.get_content(name) == b"the same"
+    except (KeyRefusedError, FileNotFoundError):
+        return False
