@@ -7,17 +7,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from migrate_storage.backend.urls import Target, known_endpoint, parse_path, parse_url
+from migrate_storage.backend.urls import Target, parse_path, parse_url
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.object_keys import unaddressable
-from migrate_storage.stores.config.isolation import environment_options
 from migrate_storage.translate.model import CredentialSource, StoreConfig
 from migrate_storage.translate.option_names import CLIENT, OPTIONS, PREFIXES, SECRETS, canonical, unknown
 from migrate_storage.translate.option_tables import truth
+from migrate_storage.translate.places import normalise_endpoint
 from migrate_storage.translate.protocols.azure_connection import emulator, parse_connection_string
-from migrate_storage.translate.protocols.s3_address import vendor_address
+from migrate_storage.translate.protocols.s3_hosts import fit_endpoint
 from migrate_storage.translate.registration import store_config
 from migrate_storage.translate.registration.filesystem_options import s3_options
 
@@ -61,10 +60,8 @@ def read_configuration(place: str | Path, prefix: str | None, options: Mapping[s
     if target.service == "s3" and credentials is not None and credentials.kind == "boto3":
         profile = str(credentials.options.get("profile_name") or "")
     store = _merge_target(target, _expand_azure(store) if target.service == "azure" else store, profile)
-    if target.service == "s3" and str(store.get("virtual_hosted_style_request")).lower() == "auto":
-        store = _decide_style(target.root, store, profile)
-    if target.service == "s3" and profile:
-        store = _add_profile(target.root, store, profile)
+    if target.service == "s3":
+        store = _add_address(target.root, store, profile)
     return StoreConfig(
         service=target.service,
         root=target.root,
@@ -130,12 +127,13 @@ def _merge_target(target: Target, store: dict[str, Any], profile: str) -> dict[s
         raise ConfigurationError(f"{named} is not the one in the URL, {target.root!r}; keep one")
     implied = dict(target.options)
     _require_equal({name: value for name, value in implied.items() if name == "account_name"}, store, "the URL")
-    if target.service == "s3" and "endpoint" in store:
-        vendor = known_endpoint(str(store["endpoint"]), target.root)
-        # An explicit style means the endpoint as it is written.
-        if vendor and store.get("virtual_hosted_style_request") is None:
+    # An explicit style means the endpoint as it is written.
+    if target.service == "s3" and "endpoint" in store and store.get("virtual_hosted_style_request") is None:
+        vendor = fit_endpoint(normalise_endpoint(str(store["endpoint"])), target.root)
+        if profile:
             # A profile has a region of its own, or botocore's for it.
-            store = {**({} if profile else {"region": vendor["region"]}), **store, "endpoint": vendor["endpoint"]}
+            vendor.pop("region", None)
+        store = {**vendor, **store, **{name: value for name, value in vendor.items() if name != "region"}}
     return {**implied, **store}
 
 
@@ -158,32 +156,25 @@ def _expand_azure(store: dict[str, Any]) -> dict[str, Any]:
     return store
 
 
-def _decide_style(bucket: str, store: dict[str, Any], profile: str) -> dict[str, Any]:
-    """Replace the style ``auto`` by the one that botocore takes for the endpoint, or for none."""
-    plain = {name: value for name, value in store.items() if name != "virtual_hosted_style_request"}
-    if profile:
-        return plain
-    ambient = environment_options("s3")
-    endpoint = plain.get("endpoint") or ambient.get("endpoint_url_s3") or ambient.get("endpoint")
-    if endpoint:
-        accelerated = (urlsplit(str(endpoint)).hostname or "").partition(".")[0] == "s3-accelerate"
-        return {**plain, "virtual_hosted_style_request": accelerated}
-    region = str(plain.get("region") or ambient.get("region") or ambient.get("default_region") or "")
-    address = vendor_address(bucket, region)
-    # botocore keeps the global host where obstore would name the region.
-    of_host = {"endpoint": address.endpoint} if address.region == "us-east-1" else {}
-    return {**plain, **of_host, "virtual_hosted_style_request": address.virtual}
+#: botocore's values of ``addressing_style``, and the one that its files name.
+_STYLES = ("auto", "path", "virtual", "default")
 
 
-def _add_profile(bucket: str, store: dict[str, Any], profile: str) -> dict[str, Any]:
-    """Add the address that belongs to a profile's credentials, where no other one is explicit."""
-    if {"region", "virtual_hosted_style_request"} <= store.keys():
-        return store
+def _add_address(bucket: str, store: dict[str, Any], profile: str) -> dict[str, Any]:
+    """Add the address that botocore takes for a profile, or for one of its styles, where no other one is explicit."""
+    style = str(store.get("virtual_hosted_style_request")).lower()
+    if style not in _STYLES:
+        if not profile or {"region", "virtual_hosted_style_request"} <= store.keys():
+            return store
+        style = ""
     given = {
-        "profile": profile,
+        "profile": profile or None,
         "endpoint_url": store.get("endpoint"),
         "client_kwargs": {"region_name": store.get("region")} if store.get("region") else {},
+        "config_kwargs": {"s3": {"addressing_style": style}} if style not in ("", "default") else {},
     }
+    if style:
+        store = {name: value for name, value in store.items() if name != "virtual_hosted_style_request"}
     found = s3_options(given, os.environ).translate(bucket)
     if any(note.code == "s3.profile.missing" for note in found.notes):
         # Registered where the profile does not exist: the first request reports it, as that of s3fs does.

@@ -46,7 +46,8 @@ class ObstoreBackend(Confirms):
         exact_last_modified: whether to send a HEAD for the time of a save; otherwise it is the time of this machine.
         **options: store options in any spelling of obstore, with or without ``aws_``, ``google_``, ``azure_``;
             client options; ``config``, ``client_options``, ``retry_config``, ``credential_provider``. ``None`` means
-            not given. ``virtual_hosted_style_request="auto"`` means botocore's style for the endpoint.
+            not given. ``virtual_hosted_style_request`` may also name one of botocore's styles, ``auto``, ``path`` or ``virtual``,
+            or ``default`` for the one of the files of AWS. Region and endpoint are then botocore's too.
 
     Raises:
         ConfigurationError: it cannot work; one line with what to write instead.

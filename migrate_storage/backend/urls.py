@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from migrate_storage.backend.s3_hosts import S3Host, vendor_host
 from migrate_storage.core.errors import ConfigurationError
+from migrate_storage.translate.places import normalise_endpoint
+from migrate_storage.translate.protocols.s3_hosts import S3Host, vendor_host
 
-__all__ = ("Target", "known_endpoint", "parse_path", "parse_url")
+__all__ = ("Target", "parse_path", "parse_url")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +108,14 @@ def _parse_file(url: str) -> Target:
 def _parse_bucket(parts: SplitResult, service: str) -> Target:
     user, at, host = parts.netloc.rpartition("@")
     if service == "azure" and at:
-        account = host.partition(".")[0]
-        return Target("azure", user, _decode_prefix(parts.path), _make_azure_options(account, host))
+        host = _normalise_host(parts._replace(netloc=host)).netloc
+        found = re.fullmatch(_AZURE_HOST, host)
+        if not found:
+            raise ConfigurationError(
+                f"{parts.scheme}://…@{host}: no host of Azure; write {parts.scheme}://CONTAINER@ACCOUNT.dfs.core.windows.net/, "
+                "or az://CONTAINER/ with azure_storage_account_name and azure_endpoint"
+            )
+        return Target("azure", user, _decode_prefix(parts.path), _make_azure_options(found["account"], host))
     if at or ":" in parts.netloc:
         raise ConfigurationError(
             f"{parts.scheme}://{host}: a bucket has neither user nor port; give keys and endpoint as options"
@@ -172,7 +179,15 @@ _GCS_HOST = r"(?:(?P<bucket>.+)\.)?storage\.(?:googleapis|cloud\.google)\.com"
 _AZURE_HOST = r"(?P<account>[a-z0-9-]+)(?:\.privatelink|\.z\d+)?\.(?:blob|dfs)\.(?:core\.|storage\.|fabric\.)?[a-z.]+"
 
 
+def _normalise_host(parts: SplitResult) -> SplitResult:
+    """Return a URL without the final dot and the default port, which name the same server."""
+    if "@" in parts.netloc:
+        return parts
+    return parts._replace(netloc=urlsplit(normalise_endpoint(f"{parts.scheme}://{parts.netloc}")).netloc)
+
+
 def _parse_http(parts: SplitResult, service: str | None) -> Target:
+    parts = _normalise_host(parts)
     host = (parts.hostname or "").lower()
     if service in (None, "s3") and (found := vendor_host(host)):
         return _parse_s3_host(parts, found)
@@ -200,26 +215,3 @@ def _parse_azure_path(parts: SplitResult) -> Target:
         )
     endpoint = f"{parts.scheme}://{parts.netloc}/{account}"
     return Target("azure", unquote(container), _decode_prefix(prefix), {"account_name": account, "endpoint": endpoint})
-
-
-def known_endpoint(endpoint: str, bucket: str) -> dict[str, str]:
-    """Return the options that a vendor's S3 endpoint implies.
-
-    Vendors' consoles show the endpoint with the bucket, which is removed.
-
-    Args:
-        endpoint: as it was given.
-        bucket: the bucket that the URL names.
-
-    Returns:
-        ``endpoint`` and ``region`` where the vendor is known, else nothing.
-    """
-    parts = urlsplit(endpoint)
-    found = vendor_host((parts.hostname or "").lower())
-    if not found or found.refusal or found.only_virtual or parts.path.strip("/") not in ("", bucket):
-        return {}
-    if found.bucket and found.bucket != bucket:
-        return {}
-    netloc = parts.netloc[len(bucket) + 1 :] if found.bucket else parts.netloc
-    region = {"region": found.region} if found.region else {}
-    return {"endpoint": f"{parts.scheme}://{netloc}", **region}

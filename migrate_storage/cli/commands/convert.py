@@ -15,7 +15,7 @@ from migrate_storage.cli.shared_options import Output
 from migrate_storage.cli.standard_output import echo
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.exit_codes import EXIT_PROBLEMS
-from migrate_storage.core.text import visible
+from migrate_storage.core.text import amount, visible
 
 if TYPE_CHECKING:
     from migrate_storage.translate.codemod.files import ConvertedFile
@@ -91,7 +91,11 @@ def convert(request: _ConvertRequest) -> int:
         for remark in remarks:
             _print_remark(file.path, remark, output)
     verb = "would change" if request.diff else "changed"
-    output.print_text([f"{changed} files {verb}, {left} registrations left as they are"])
+    output.print_text(
+        [
+            f"{amount(changed, 'file')} {verb}, {amount(left, 'registration')} left as {'it was' if left == 1 else 'they were'}"
+        ]
+    )
     return EXIT_PROBLEMS if left else 0
 
 

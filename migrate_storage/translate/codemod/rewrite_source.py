@@ -19,10 +19,10 @@ from migrate_storage.translate.codemod.imports import Import, with_imports
 from migrate_storage.translate.codemod.layout import Argument, argument_of, lost_comments, write_call
 from migrate_storage.translate.codemod.literals import NotLiteralError, Values, literal
 from migrate_storage.translate.codemod.parse_call import Found, read_call
-from migrate_storage.translate.codemod.run_time import decide_address, notes_about_none
+from migrate_storage.translate.codemod.run_time import decide_address, leave_style_open, notes_about_none
 from migrate_storage.translate.codemod.statements import (
     assigned_names,
-    has_registration,
+    find_registrations,
     listed_names,
     read_key,
     registering_statement,
@@ -42,7 +42,7 @@ class Left:
     line: int
     #: Why, in one line.
     reason: str
-    #: Code that fits every call: the class decides at run time.
+    #: Code that fits every call: the class decides at run time. Empty where none is needed.
     paste: str = "from migrate_storage.backend.fsspec_compat import FSSpecBackend"
 
 
@@ -98,10 +98,16 @@ def convert_source(source: str, how: Conversion = EVERYTHING) -> Converted:
         return _convert_module(source, wrapper, finder, how)
 
 
+#: The names under which the code that is written calls its backend.
+_OWN_CLASSES = ("ObstoreBackend", "MigratedBackend")
+
+
 def _convert_module(source: str, wrapper: MetadataWrapper, finder: Finder, how: Conversion) -> Converted:
     wrapper.module.visit(finder)
-    if how.beside and has_registration(wrapper.module, how.beside):
-        return Converted(source)
+    if how.beside and (present := list(find_registrations(wrapper.module, how.beside))):
+        others = [call for call, name in present if name not in _OWN_CLASSES]
+        reason = f"{how.beside} is the key of another backend; give --beside a key of its own"
+        return Converted(source, left=tuple(Left(finder.line(call), reason, paste="") for call in others))
     plans: list[_Plan] = []
     left = [Left(line, reason) for line, reason in finder.others]
     left += [
@@ -230,6 +236,8 @@ def _replace_unknown_options(found: Found, values: Values) -> dict[str, Any]:
         options["connection_string"] = "AccountName=x;AccountKey=eA=="
     elif isinstance(connection, str) and "developmentstorageproxyuri=" in connection.lower():
         raise NotLiteralError("adlfs ignores DevelopmentStorageProxyUri, and ObstoreBackend refuses it")
+    if PROTOCOLS.get(found.protocol) == "s3":
+        options = leave_style_open(options, values)
     if PROTOCOLS.get(found.protocol) == "gcs" and isinstance(token, str) and values.is_unknown(token):
         raise NotLiteralError("the value of token is not written out, and what to write depends on it")
     return options

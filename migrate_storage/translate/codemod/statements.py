@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import libcst as cst
 from libcst import matchers
@@ -10,7 +10,7 @@ from libcst import matchers
 from migrate_storage.translate.codemod.layout import argument_of
 from migrate_storage.translate.codemod.literals import NotLiteralError
 
-__all__ = ("assigned_names", "has_registration", "listed_names", "read_key", "registering_statement")
+__all__ = ("assigned_names", "find_registrations", "listed_names", "read_key", "registering_statement")
 
 
 def read_key(call: cst.Call) -> str:
@@ -20,14 +20,13 @@ def read_key(call: cst.Call) -> str:
     return value if isinstance(value, str) else ""
 
 
-def has_registration(module: cst.Module, key: str) -> bool:
-    """Whether a backend with a key is made in a module."""
-    calls = matchers.findall(module, matchers.Call())
-    return any(isinstance(call, cst.Call) and read_key(call) == key and _makes_backend(call) for call in calls)
-
-
-def _makes_backend(call: cst.Call) -> bool:
-    return cst.Module([]).code_for_node(call.func).endswith("Backend")
+def find_registrations(module: cst.Module, key: str) -> Iterator[tuple[cst.Call, str]]:
+    """Yield the calls in a module that make a backend with a key, each with the name of its class."""
+    for call in matchers.findall(module, matchers.Call()):
+        if isinstance(call, cst.Call) and read_key(call) == key:
+            name = cst.Module([]).code_for_node(call.func)
+            if name.endswith("Backend"):
+                yield call, name.rpartition(".")[2]
 
 
 def assigned_names(statement: cst.SimpleStatementLine) -> frozenset[str]:

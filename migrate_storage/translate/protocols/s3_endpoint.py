@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.model import Note
 from migrate_storage.translate.assemble import Part
 from migrate_storage.translate.notes import note
@@ -22,6 +23,7 @@ from migrate_storage.translate.protocols.s3_address import (
     partition_suffix,
     vendor_address,
 )
+from migrate_storage.translate.protocols.s3_hosts import fit_endpoint
 
 __all__ = ("ENDPOINT_VARIABLES", "endpoint")
 
@@ -88,15 +90,21 @@ def _make_options(address: S3Address, bucket: str, environment: Mapping[str, str
     result["region"] = address.region
     if address.virtual:
         result["virtual_hosted_style_request"] = True
-    elif bucket and _shows_bucket(address.endpoint, bucket):
-        # Explicit, so that nothing takes the bucket out of the endpoint: it is in the path a second time.
+    elif bucket and _changes_for_bucket(address.endpoint, bucket):
+        # Explicit, so that the backend asks the endpoint as it is written, with the bucket in the path.
         result["virtual_hosted_style_request"] = False
     return result
 
 
-def _shows_bucket(endpoint: str, bucket: str) -> bool:
+def _changes_for_bucket(endpoint: str, bucket: str) -> bool:
+    """Return whether the backend would ask another URL than the endpoint, or refuse it."""
     parts = urlsplit(endpoint)
-    return parts.netloc.lower().startswith(f"{bucket.lower()}.") or bucket in parts.path.split("/")
+    if parts.netloc.lower().startswith(f"{bucket.lower()}.") or bucket in parts.path.split("/"):
+        return True
+    try:
+        return fit_endpoint(endpoint, bucket).get("endpoint", endpoint) != endpoint
+    except ConfigurationError:
+        return True
 
 
 def _find_access_point(match: re.Match[str], given: str, region: str, variants: frozenset[str]) -> S3Address | Note:

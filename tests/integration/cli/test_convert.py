@@ -34,7 +34,7 @@ def test_written_once_and_the_same_the_second_time(project):
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     before = project.snapshot()
     ended = project("convert", "src", "--write")
-    assert ended.stdout == "0 files changed, 0 registrations left as they are\n"
+    assert ended.stdout == "0 files changed, 0 registrations left as they were\n"
     assert project.snapshot() == before
 
 
@@ -141,4 +141,8 @@ def test_a_new_registration_beside_the_old_one(project):
     assert added.startswith('storages.register_backend(ObstoreBackend(key="new", fs="s3://bucket-one/"')
     before = project.snapshot()
     assert project("convert", "app", "--beside", "new", "--from", "old", "--write").returncode == 0
+    assert project.snapshot() == before
+    ended = project("convert", "app", "--beside", "old", "--from", "old", "--write")
+    assert ended.returncode == 1
+    assert "left: old is the key of another backend; give --beside a key of its own" in ended.stderr
     assert project.snapshot() == before

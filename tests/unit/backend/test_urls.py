@@ -39,11 +39,38 @@ S3_KEYS = {"aws_access_key_id": "K", "aws_secret_access_key": "S"}
         ("https://ns.compat.objectstorage.eu-frankfurt-1.oraclecloud.com/bkt/x", "https://ns.compat.objectstorage.eu-frankfurt-1.oraclecloud.com/bkt/x/a", "eu-frankfurt-1"),
         ("https://bkt.vhcompat.objectstorage.eu-frankfurt-1.oci.customer-oci.com/x", "https://bkt.vhcompat.objectstorage.eu-frankfurt-1.oci.customer-oci.com/x/a", "eu-frankfurt-1"),
         ("https://bkt.oss-cn-hangzhou.aliyuncs.com/x", "https://bkt.oss-cn-hangzhou.aliyuncs.com/x/a", "cn-hangzhou"),
+        ("https://bkt.nyc3.digitaloceanspaces.com./x", "https://nyc3.digitaloceanspaces.com/bkt/x/a", "nyc3"),
+        ("https://NYC3.DigitalOceanSpaces.com:443/bkt/x", "https://nyc3.digitaloceanspaces.com/bkt/x/a", "nyc3"),
     ],
 )  # fmt: skip
 def test_s3(monkeypatch: pytest.MonkeyPatch, url: str, asked: str, region: str) -> None:
     monkeypatch.delenv("AWS_REGION", raising=False)
     signed = str(ObstoreBackend("x", url, **S3_KEYS).sign("a"))
+    assert signed.partition("?")[0] == asked
+    assert f"%2F{region}%2Fs3%2F" in signed
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "asked", "region"),
+    [
+        ("https://nyc3.digitaloceanspaces.com", "https://nyc3.digitaloceanspaces.com/bkt/x/a", "nyc3"),
+        ("https://nyc3.digitaloceanspaces.com.:443/", "https://nyc3.digitaloceanspaces.com/bkt/x/a", "nyc3"),
+        ("https://nyc3.digitaloceanspaces.com/bkt", "https://nyc3.digitaloceanspaces.com/bkt/x/a", "nyc3"),
+        ("https://bkt.nyc3.digitaloceanspaces.com", "https://nyc3.digitaloceanspaces.com/bkt/x/a", "nyc3"),
+        ("https://oss-cn-hangzhou.aliyuncs.com", "https://bkt.oss-cn-hangzhou.aliyuncs.com/x/a", "cn-hangzhou"),
+        ("https://bkt.oss-cn-hangzhou.aliyuncs.com", "https://bkt.oss-cn-hangzhou.aliyuncs.com/x/a", "cn-hangzhou"),
+        ("https://cos.ap-guangzhou.myqcloud.com", "https://bkt.cos.ap-guangzhou.myqcloud.com/x/a", "ap-guangzhou"),
+        ("https://s3-accelerate.amazonaws.com", "https://bkt.s3-accelerate.amazonaws.com/x/a", "us-east-1"),
+        ("https://bkt.s3-accelerate.amazonaws.com", "https://bkt.s3-accelerate.amazonaws.com/x/a", "us-east-1"),
+        ("https://s3.amazonaws.com", "https://s3.amazonaws.com/bkt/x/a", "us-east-1"),
+        ("https://minio.example:443/base", "https://minio.example/base/bkt/x/a", "us-east-1"),
+    ],
+)
+def test_the_endpoint_that_a_console_shows(
+    monkeypatch: pytest.MonkeyPatch, endpoint: str, asked: str, region: str
+) -> None:
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    signed = str(ObstoreBackend("x", "s3://bkt/x", aws_endpoint=endpoint, **S3_KEYS).sign("a"))
     assert signed.partition("?")[0] == asked
     assert f"%2F{region}%2Fs3%2F" in signed
 
@@ -60,6 +87,10 @@ def test_s3(monkeypatch: pytest.MonkeyPatch, url: str, asked: str, region: str) 
         ("https://acct.privatelink.blob.core.windows.net/c", "https://acct.privatelink.blob.core.windows.net/c/a", "acct"),
         ("https://acct-secondary.blob.core.windows.net/c", "https://acct-secondary.blob.core.windows.net/c/a", "acct"),
         ("abfss://c@acct.dfs.core.chinacloudapi.cn/p", "https://acct.blob.core.chinacloudapi.cn/c/p/a", "acct"),
+        ("https://acct.blob.core.windows.net:443/c", "https://acct.blob.core.windows.net/c/a", "acct"),
+        ("https://acct.blob.core.windows.net./c", "https://acct.blob.core.windows.net/c/a", "acct"),
+        ("abfss://c@acct.dfs.core.windows.net./p", "https://acct.blob.core.windows.net/c/p/a", "acct"),
+        ("abfss://c@acct.privatelink.dfs.core.windows.net/p", "https://acct.privatelink.blob.core.windows.net/c/p/a", "acct"),
         ("abfss://c@acct.dfs.core.windows.net/p", "https://acct.blob.core.windows.net/c/p/a", "acct"),
     ],
 )  # fmt: skip

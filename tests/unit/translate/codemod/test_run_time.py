@@ -1,11 +1,11 @@
 """Options of a registration that are expressions: converted code asks what s3fs asks, whatever they are when it runs."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from migrate_storage.backend import ObstoreBackend
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.stores.config.url_check import requested_by_store
 from migrate_storage.translate.codemod import convert_source
@@ -25,6 +25,8 @@ CALLS = {
     "of the client": f"{KEYS}, client_kwargs={{'endpoint_url': settings.url, 'region_name': 'us-east-1'}}",
     "no region": f"{KEYS}, endpoint_url=settings.url",
     "path": f"{KEYS}, endpoint_url=settings.url, config_kwargs={{'s3': {{'addressing_style': 'path'}}}}",
+    "virtual": f"{KEYS}, endpoint_url=settings.url, config_kwargs={{'s3': {{'addressing_style': 'virtual'}}}}",
+    "auto": f"{KEYS}, endpoint_url=settings.url, config_kwargs={{'s3': {{'addressing_style': 'auto'}}}}",
     "none": f"{KEYS}, client_kwargs={{'region_name': 'eu-west-1'}}",
     "none, in the first region": f"{KEYS}, client_kwargs={{'region_name': 'us-east-1'}}",
     "none, in China": f"{KEYS}, client_kwargs={{'region_name': 'cn-north-1'}}",
@@ -50,34 +52,57 @@ def module(arguments: str, bucket: str = "bucket") -> str:
     return f'{IMPORTS}backend = FSSpecBackend(key="a", fs=s3fs.S3FileSystem({arguments}), prefix="{bucket}")\n'
 
 
-@pytest.mark.parametrize("variable", [None, "http://localhost:9001"])
+AWS_CONFIG = """\
+[default]
+region = ap-south-1
+endpoint_url = http://localhost:9002
+s3 =
+  addressing_style = virtual
+"""
+
+
+@pytest.fixture(params=["none", "variable", "file"])
+def ambient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """Say where an endpoint stands beside the code: nowhere, in a variable, in the file of AWS."""
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    if request.param == "variable":
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://localhost:9001")
+    if request.param == "file":
+        (tmp_path / "config").write_text(AWS_CONFIG)
+    else:
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-3")
+    return str(request.param)
+
+
 @pytest.mark.parametrize("bucket", ["bucket", "dotted.bucket"])
 @pytest.mark.parametrize(
     ("call", "url"), [(call, url) for call in CALLS for url in URLS if "settings" in CALLS[call] or url is None]
 )
-def test_the_same_url(call: str, url: str | None, bucket: str, variable: str | None, monkeypatch: Any) -> None:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-3")
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
-    if variable:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", variable)
+@pytest.mark.usefixtures("ambient")
+def test_the_same_url(call: str, url: str | None, bucket: str) -> None:
     source = module(CALLS[call], bucket)
     converted = convert_source(source)
     assert converted.left == ()
-    old, new = read(register(source, url)), register(converted.code, url)
-    assert isinstance(new, ObstoreBackend)
+    old = read(register(source, url))
     place = old.place("x")
     asked = old.requested_url(place)
-    if isinstance(asked, str):
+    if isinstance(asked, str) and url == "":
         # botocore refuses an empty endpoint: s3fs cannot be used with it.
-        assert (url, old.translation.config) == ("", None)
+        assert old.translation.config is None
         return
+    if isinstance(asked, str) or "dotted.bucket.127.0.0.1" in str(asked):
+        # No server has such a name.
+        with pytest.raises(ConfigurationError, match="which obstore cannot ask"):
+            register(converted.code, url)
+        return
+    new = register(converted.code, url)
     assert new.config is not None
     assert str(requested_by_store(new.config, place)) == str(asked)
 
 
 def test_the_bucket_in_an_endpoint_of_run_time_is_not_taken_out() -> None:
     code = convert_source(module(f'{KEYS}, endpoint_url=os.environ["URL"]')).code
-    assert "aws_virtual_hosted_style_request=False" in code
+    assert 'aws_virtual_hosted_style_request="default"' in code
 
 
 @pytest.mark.parametrize(

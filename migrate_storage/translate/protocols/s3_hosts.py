@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-__all__ = ("S3Host", "vendor_host")
+from migrate_storage.core.errors import ConfigurationError
+
+__all__ = ("S3Host", "fit_endpoint", "vendor_host")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,8 @@ class S3Host:
     only_virtual: bool = False
     #: Why no bucket can be read from it; empty where one can.
     refusal: str = ""
+    #: Whether it serves objects, but not by the protocol of S3.
+    for_readers: bool = False
 
 
 _BUCKET = r"(?:(?P<bucket>.+)\.)?"
@@ -89,14 +94,51 @@ def vendor_host(host: str) -> S3Host | None:
             names = found.groupdict()
             return S3Host(names.get("bucket") or "", names.get("region") or region, only_virtual)
     if found := re.search(_NOT_S3, host):
-        return S3Host(refusal=f"{found[1]} is a host for readers: give the vendor's endpoint of S3")
+        refusal = f"{found[1]} is a host for readers: give the vendor's endpoint of S3"
+        return S3Host(refusal=refusal, for_readers=True)
     return None
+
+
+def fit_endpoint(endpoint: str, bucket: str) -> dict[str, str]:
+    """Return the options that a vendor's endpoint implies for a bucket.
+
+    Vendors' consoles show the endpoint with the bucket, which is removed. A vendor without path style gets it in front.
+
+    Args:
+        endpoint: a normalised URL.
+        bucket: the bucket that is asked for.
+
+    Returns:
+        ``endpoint``, ``region`` and, where the bucket is in the host, ``virtual_hosted_style_request``. Nothing where
+        the vendor is not known.
+
+    Raises:
+        ConfigurationError: the endpoint names another bucket or a path, or it serves no S3.
+    """
+    parts = urlsplit(endpoint)
+    found = vendor_host(parts.hostname or "")
+    if not found or (found.refusal and not found.for_readers and not found.only_virtual):
+        return {}
+    if found.for_readers:
+        raise ConfigurationError(f"s3://{bucket}: the endpoint's {found.refusal}")
+    if found.bucket and found.bucket.lower() != bucket.lower():
+        raise ConfigurationError(f"s3://{bucket}: the endpoint names another bucket, {found.bucket!r}; keep one")
+    path = parts.path.strip("/")
+    if path and (found.bucket or path != bucket):
+        raise ConfigurationError(
+            f"s3://{bucket}: the endpoint has a path, {path!r}; write it as the prefix, s3://{bucket}/PREFIX"
+        )
+    netloc = parts.netloc[len(bucket) + 1 :] if found.bucket else parts.netloc
+    options = {"region": found.region} if found.region else {}
+    if found.only_virtual:
+        return {**options, "endpoint": f"{parts.scheme}://{bucket}.{netloc}", "virtual_hosted_style_request": "true"}
+    return {**options, "endpoint": f"{parts.scheme}://{netloc}"}
 
 
 def _read_aws(names: dict[str, str | None], host: str, *, only_virtual: bool) -> S3Host:
     bucket, region = names.get("bucket") or "", names.get("region") or ""
     if only_virtual and not bucket:
-        return S3Host(refusal="this host needs the bucket in front of it")
+        return S3Host(only_virtual=True, refusal="this host needs the bucket in front of it")
     if bucket.split(".")[-1].startswith(("s3-", "vpce-")) or ".s3." in f".{bucket}.":
         return S3Host(refusal="the bucket cannot be read from this host of AWS")
     if not region and not host.endswith("amazonaws.com"):
