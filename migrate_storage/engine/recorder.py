@@ -60,10 +60,17 @@ class RunRecorder:
         """Return the record to which a destination belongs."""
         return self._journal.objects.at_destinations([destination]).get(destination)
 
-    def free_destinations(self, owners: Sequence[ObjectRecord]) -> None:
-        """Record that the copies of earlier runs are gone, so that other objects may go there."""
-        for owner in owners:
-            self._journal.objects.claim([replace(owner, state=ObjectState.COPY_DELETED)], owner.state)
+    def free_destinations(self, gone: Sequence[ObjectRecord], left: Sequence[ObjectRecord]) -> None:
+        """Record that other objects may go where earlier runs made copies.
+
+        Args:
+            gone: records whose copies are gone.
+            left: records of copies that no row names and no run makes again.
+        """
+        freed = [(owner, replace(owner, state=ObjectState.COPY_DELETED)) for owner in gone]
+        freed += [(owner, replace(owner, state=ObjectState.COMPARED, written_by_us=None)) for owner in left]
+        for owner, record in freed:
+            self._journal.objects.claim([record], owner.state)
 
     def repoint_rows(self, updates: Sequence[RowUpdate], results: Sequence[ObjectRecord]) -> list[SwapResult]:
         """Update rows and record object results; return how each update ended."""
@@ -198,9 +205,13 @@ class DryRunRecorder(RunRecorder):
         found = None if self._real is None else self._real.objects.at_destinations([destination]).get(destination)
         return super().find_owner(destination) if found is None or found.id in self._freed else found
 
-    def free_destinations(self, owners: Sequence[ObjectRecord]) -> None:
+    def free_destinations(self, gone: Sequence[ObjectRecord], left: Sequence[ObjectRecord]) -> None:
         """Remember it in this dry run only."""
-        self._freed.update(owner.id for owner in owners)
+        self._freed.update(owner.id for owner in (*gone, *left))
+
+    def was_repointed(self, id_: str) -> bool:
+        """See :meth:`RunRecorder.was_repointed`."""
+        return super().was_repointed(id_) or (self._real is not None and bool(self._real.rows.of_object(id_)))
 
     def repoint_rows(self, updates: Sequence[RowUpdate], results: Sequence[ObjectRecord]) -> list[SwapResult]:
         """Record the results; every row would be updated."""

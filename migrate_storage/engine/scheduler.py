@@ -245,15 +245,26 @@ class Scheduler:
                 self._start_copy(pending, Admission.NEW)
 
     def _free_destinations(self, tasks: Sequence[CopyTask]) -> set[str]:
-        """Free the destinations of these objects where the copies of others are gone; return the ids of those that stay."""
+        """Free the destinations of these objects where others no longer need them; return the ids of those that stay."""
         owners = [self._recorder.find_owner(task.item.destination) for task in tasks]
         earlier = [owner for owner in owners if owner is not None and owner.run != self._recorder.run]
-        checked = parallel_map(self._copier.owns_nothing, earlier, _OWNER_CHECKS_AT_ONCE) if earlier else ()
-        freed = [owner for owner, owns_nothing in checked if owns_nothing]
-        if not freed:
+        left = [owner for owner in earlier if self._is_left_behind(owner)]
+        others = [owner for owner in earlier if owner not in left]
+        checked = parallel_map(self._copier.owns_nothing, others, _OWNER_CHECKS_AT_ONCE) if others else ()
+        gone = [owner for owner, owns_nothing in checked if owns_nothing]
+        if not (gone or left):
             return {task.id for task in tasks}
-        self._recorder.free_destinations(freed)
+        self._recorder.free_destinations(gone, left)
         return self._recorder.record_intents(tasks)
+
+    def _is_left_behind(self, owner: ObjectRecord) -> bool:
+        """Whether no row was re-pointed to a copy, and its source key is registered for another place by now.
+
+        Then no run copies it again. What is at its destination is compared, as any object there.
+        """
+        if owner.state != ObjectState.VERIFIED or owner.outcome != OutcomeKind.COPIED or self._plan.has_id(owner):
+            return False
+        return not self._recorder.was_repointed(owner.id)
 
     def _has_final_outcome(self, record: ObjectRecord | None) -> bool:
         """Whether an earlier pass of this run finished an object for good."""

@@ -11,7 +11,7 @@ class ObjectState(enum.StrEnum):
     """The state of the record of an object.
 
     A run begins with ``INTENT``. ``purge`` continues from ``VERIFIED`` or ``UNREFERENCED``. ``orphans`` begins with
-    ``QUARANTINE_COPYING``, for an object that no row names. The comparison of a cutover writes ``COMPARED`` only.
+    ``QUARANTINE_COPYING``, for an object that no row names. The comparison of a cutover begins with ``COMPARED``.
     """
 
     INTENT = "intent"
@@ -41,7 +41,10 @@ class ObjectState(enum.StrEnum):
     RESTORED = "restored"
     """The object is under its own key again."""
     COMPARED = "compared"
-    """A cutover found both sides of a key equal. The record is evidence and owns no destination."""
+    """Both sides of a key were equal. The record is evidence and owns no destination.
+
+    A cutover writes it. So does a run, for a copy that no row names and whose source key means another place by now.
+    """
 
 
 class RowState(enum.StrEnum):

@@ -89,3 +89,41 @@ def test_copies_that_rows_name_are_not_given_up(world: World, tmp_path: Path) ->
     assert report.counts == {OutcomeKind.DESTINATION_EXISTS: 1}
     assert "registered for another place now: revert that run" in report.problems[0].reason
     assert sorted(value["backend"] for value in world.raw()) == ["new"] * COUNT + ["old"]
+
+
+@pytest.fixture(params=["copy_only", "keep_rows"])
+def copied(request: pytest.FixtureRequest, tmp_path: Path, sqlite_url: str) -> World:
+    """Copies that a run made without re-pointing any row."""
+    world = World(sqlite_url, places.old_local(tmp_path / "old").build(), places.new_local(tmp_path / "new").build())
+    world.fill(COUNT)
+    assert world.run(**{request.param: True}).exit_code == 0
+    return world
+
+
+def test_copies_without_rows_are_compared_once_the_source_has_moved(copied: World, tmp_path: Path) -> None:
+    move_source(copied, tmp_path / "old2")
+    name = next(iter(copied.contents))
+    copied.contents[name] = b"replaced since"
+    copied.old.fs.pipe(copied.old._prepare_path(name), copied.contents[name])
+    planned = copied.run(dry_run=True)
+    assert planned.counts == {OutcomeKind.REPOINTED: COUNT - 1, OutcomeKind.DESTINATION_EXISTS: 1}, planned
+    report = copied.run()
+    assert report.counts == {OutcomeKind.REPOINTED: COUNT - 1, OutcomeKind.DESTINATION_EXISTS: 1}, report
+    assert report.bytes_copied == 0
+    assert [outcome.source.path for outcome in report.problems] == [name]
+    assert "another object is at new:" in report.problems[0].reason
+    copied.new.delete_object(name)
+    assert copied.run().exit_code == 0
+    assert copied.check(backend="new") == COUNT
+    revert(copied)
+    assert copied.check(backend="old") == COUNT
+
+
+def test_after_the_destination_of_a_mirror_took_over_the_key(copied: World, tmp_path: Path) -> None:
+    copied.old = places.new_local(tmp_path / "new", "old").build()
+    storages.register_backend(copied.old)
+    report = copied.run()
+    assert (report.exit_code, report.counts, report.bytes_copied) == (0, {OutcomeKind.REPOINTED: COUNT}, 0), report
+    assert copied.check(backend="new") == COUNT
+    revert(copied)
+    assert copied.check(backend="old") == COUNT
