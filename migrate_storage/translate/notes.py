@@ -125,6 +125,8 @@ CODES: dict[str, Code] = {
     "s3.trap.skip_signature": Code(_WARNING, "{subject} is set: obstore would not sign; skip_signature is written out"),
     "s3.trap.virtual_hosted": Code(_WARNING,
         "{subject} is set: obstore would drop the bucket from the URL; the style is written out"),
+    "s3.trap.proxy": Code(_WARNING, "{subject} is set: obstore sends its requests to this proxy, botocore does not",
+        "Unset it, or name the endpoint's host in NO_PROXY"),
     "s3.trap.endpoint": Code(_WARNING,
         "{subject} is set: upstream's ObstoreBackend would go there in spite of the endpoint; ours does not",
         "Unset it, or use migrate_storage's ObstoreBackend"),

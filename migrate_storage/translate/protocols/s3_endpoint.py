@@ -73,6 +73,10 @@ def endpoint(
     if bucket.endswith("--x-s3"):
         result["s3_express"] = True
     notes.extend(_counter_traps(result, given, environment))
+    if not mapping(options.get("config_kwargs")).get("proxies") and (
+        proxy := _find_proxy(address.endpoint, environment)
+    ):
+        notes.append(note("s3.trap.proxy", proxy))
     allow_http = {"allow_http": True} if address.endpoint.startswith("http:") else {}
     return Part(options=result, client_options=allow_http, notes=tuple(notes))
 
@@ -233,3 +237,14 @@ def _counter_traps(result: dict[str, Any], given: str, environment: Mapping[str,
     if url and result.get("endpoint") and normalise_endpoint(url) not in (given, result["endpoint"]):
         notes.append(note("s3.trap.endpoint", "AWS_ENDPOINT_URL_S3"))
     return notes
+
+
+def _find_proxy(endpoint: str, environment: Mapping[str, str]) -> str:
+    """Return the variable of a proxy that only obstore asks for an endpoint; empty for none."""
+    from urllib.request import proxy_bypass_environment
+
+    parts = urlsplit(endpoint)
+    read = {name: environment.get(name) or environment.get(name.upper(), "") for name in ("all_proxy", "no_proxy")}
+    excepted = proxy_bypass_environment(parts.hostname or "", {"no": read["no_proxy"]})
+    of_scheme = environment.get(f"{parts.scheme}_proxy") or environment.get(f"{parts.scheme.upper()}_PROXY")
+    return "ALL_PROXY" if read["all_proxy"] and not excepted and not of_scheme else ""

@@ -453,6 +453,14 @@ ROWS = {
         environment={"AWS_CA_BUNDLE": "/ca.pem"},
     ),
     # traps
+    "ALL_PROXY": s3(BASE, OUT, "s3.trap.proxy", environment={"ALL_PROXY": "http://proxy:1"}),
+    "all_proxy beside another": s3(BASE, OUT, environment={"all_proxy": "http://a:1", "https_proxy": "http://b:1"}),
+    "all_proxy of another scheme": s3(
+        BASE, OUT, "s3.trap.proxy", environment={"all_proxy": "http://a:1", "HTTP_PROXY": "http://b:1"}
+    ),
+    "ALL_PROXY with an exception": s3(
+        BASE, OUT, environment={"ALL_PROXY": "http://proxy:1", "NO_PROXY": "localhost,.amazonaws.com"}
+    ),
     "AWS_SESSION_TOKEN": s3(BASE, OUT, "s3.trap.session_token", environment={"AWS_SESSION_TOKEN": "T"}),
     "AWS_ENDPOINT_URL": s3(
         BASE, MINIO_OUT, "s3.endpoint.environment", environment={"AWS_ENDPOINT_URL": "https://m.example.com"}
