@@ -241,10 +241,9 @@ def _counter_traps(result: dict[str, Any], given: str, environment: Mapping[str,
 
 def _find_proxy(endpoint: str, environment: Mapping[str, str]) -> str:
     """Return the variable of a proxy that only obstore asks for an endpoint; empty for none."""
-    from urllib.request import proxy_bypass_environment
-
     parts = urlsplit(endpoint)
     read = {name: environment.get(name) or environment.get(name.upper(), "") for name in ("all_proxy", "no_proxy")}
-    excepted = proxy_bypass_environment(parts.hostname or "", {"no": read["no_proxy"]})
+    excluded = [name.strip().lstrip(".") for name in read["no_proxy"].split(",") if name.strip()]
+    excepted = any(name == "*" or f".{parts.hostname}".endswith(f".{name}") for name in excluded)
     of_scheme = environment.get(f"{parts.scheme}_proxy") or environment.get(f"{parts.scheme.upper()}_PROXY")
     return "ALL_PROXY" if read["all_proxy"] and not excepted and not of_scheme else ""
