@@ -39,7 +39,7 @@ def find_differences(
         source: the backend to move from.
         destination: the backend to move to.
         outbox: has the entries.
-        stopping: called for each compared key; ``True`` ends the comparison.
+        stopping: called before each key is compared; ``True`` ends the comparison.
 
     Raises:
         ConfigurationError: a backend has no folder or bucket of its own that could be listed.
@@ -53,6 +53,8 @@ def find_differences(
 
             def list_unproved() -> Iterator[str]:
                 for pair in pairs:
+                    if stopping():
+                        return
                     listed = both.compare_listed(pair)
                     if listed.relation is Relation.MATCHED:
                         equal.add(listed)
@@ -60,8 +62,6 @@ def find_differences(
                         yield pair.key
 
             for _, found in parallel_map(both.compare_key, list_unproved(), PARALLEL_COMPARISONS):
-                if stopping():
-                    return
                 if found is None:
                     continue
                 if found.relation is Relation.MATCHED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -199,8 +200,8 @@ def _take_step(
 
     backend, _ = _open_backend(request.application, request.backend)
     stop, until = threading.Event(), time.monotonic() + request.wait
-    with stopped_by_signals(stop.set, 0):
-        controller = PhaseController(backend, quiet=quiet_for, stopping=stop.is_set)
+    with stopped_by_signals(stop.set, 0), _counted_stop(stop, request.output) as stopping:
+        controller = PhaseController(backend, quiet=quiet_for, stopping=stopping)
         step = take(controller)
         while not _is_successful(step) and _may_pass(step) and time.monotonic() < until:
             if stop.wait(STEP_RETRY_SECONDS):
@@ -302,20 +303,38 @@ def repair(request: _RepairRequest) -> int:
             _write_metrics(backend, outbox, output.metrics_file)
 
     stop = threading.Event()
-    with _open_phases(backend, outbox, request.phases) as phases, stopped_by_signals(stop.set, 0):
+    with (
+        _open_phases(backend, outbox, request.phases) as phases,
+        stopped_by_signals(stop.set, 0),
+        _counted_stop(stop, output, shown=not request.watch) as stopping,
+    ):
         work = Repair(backend.source, backend.destination, outbox, phases=phases, counters=backend.counters)
         if request.whole:
             with work.acquire_rights():
                 side = trusted_side(phases.phase if isinstance(phases, SharedPhase) else backend.phase)
-                repaired = repair_all(backend, outbox, work, side, stop.is_set)
+                repaired = repair_all(backend, outbox, work, side, stopping)
             report(repaired.result)
             _print_foreign(repaired.foreign, output)
             left += len(repaired.foreign)
         elif request.watch:
             work.repair_repeatedly(report, every=request.every, stop=stop)
         else:
-            report(work.repair_pending(stop.is_set))
+            report(work.repair_pending(stopping))
     return EXIT_PROBLEMS if left else 0
+
+
+@contextlib.contextmanager
+def _counted_stop(stop: threading.Event, output: Output, *, shown: bool = True) -> Iterator[Callable[[], bool]]:
+    """Give what the job asks before each key, and show how many keys it has compared or repaired."""
+    from migrate_storage.reporting.progress.counting import Counting
+
+    with Counting(sys.stderr, quiet=not shown or output.quiet or output.json) as keys:
+
+        def stopping() -> bool:
+            keys.add()
+            return stop.is_set()
+
+        yield stopping
 
 
 def _write_metrics(backend: CutoverBackend, outbox: Outbox, path: Path) -> None:

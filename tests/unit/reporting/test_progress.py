@@ -23,6 +23,7 @@ from migrate_storage.core.events import (
 )
 from migrate_storage.core.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Strategy
 from migrate_storage.reporting.progress import shown_on
+from migrate_storage.reporting.progress.counting import Counting
 from migrate_storage.reporting.progress.json_lines import JsonLines
 from migrate_storage.reporting.progress.live import LiveDisplay
 from migrate_storage.reporting.progress.plain import Lines, Shown
@@ -274,3 +275,33 @@ def test_an_event_costs_next_to_nothing(shown: Lines | LiveDisplay) -> None:
     event = item()
     best = min(timeit.repeat(lambda: shown(event), number=2000, repeat=20)) / 2000
     assert best < 20e-6, f"{best * 1e6:.1f} µs an event"
+
+
+def test_keys_are_counted_in_a_line_every_few_seconds() -> None:
+    clock, stream = Clock(), io.StringIO()
+    with Counting(stream, clock=clock) as keys:
+        for _ in range(1200):
+            clock.now += 0.01
+            keys.add()
+    assert stream.getvalue().splitlines() == [
+        "500 keys compared or repaired, 5.0 s",
+        "1,000 keys compared or repaired, 10.0 s",
+    ]
+
+
+def test_keys_are_counted_in_one_line_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    stream = io.StringIO()
+    stream.isatty = lambda: True  # type: ignore[method-assign]
+    with Counting(stream, clock=Clock()) as keys:
+        keys.add()
+    assert "1 key compared or repaired" in stream.getvalue()
+    assert "\n1 key" not in stream.getvalue()
+
+
+def test_quietly_no_key_is_counted() -> None:
+    clock, stream = Clock(), io.StringIO()
+    with Counting(stream, quiet=True, clock=clock) as keys:
+        clock.now += 10
+        keys.add()
+    assert stream.getvalue() == ""
