@@ -61,28 +61,38 @@ s3 =
 """
 
 
-@pytest.fixture(params=["none", "variable", "file"])
-def ambient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    """Say where an endpoint stands beside the code: nowhere, in a variable, in the file of AWS."""
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
-    if request.param == "variable":
-        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://localhost:9001")
-    if request.param == "file":
-        (tmp_path / "config").write_text(AWS_CONFIG)
-    else:
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-3")
-    return str(request.param)
+SPACES = "https://nyc3.digitaloceanspaces.com"
+#: Where an endpoint stands beside the code, and the value of ``settings.url`` when the code runs.
+MOMENTS = [
+    *(("nowhere", url) for url in URLS),
+    *((place, url) for place in ("variable", "file") for url in (None, SPACES)),
+]
 
 
 @pytest.mark.parametrize("bucket", ["bucket", "dotted.bucket"])
-@pytest.mark.parametrize(
-    ("call", "url"), [(call, url) for call in CALLS for url in URLS if "settings" in CALLS[call] or url is None]
-)
-@pytest.mark.usefixtures("ambient")
-def test_the_same_url(call: str, url: str | None, bucket: str) -> None:
+@pytest.mark.parametrize("call", CALLS)
+def test_the_same_url(call: str, bucket: str, tmp_path: Path) -> None:
     source = module(CALLS[call], bucket)
     converted = convert_source(source)
     assert converted.left == ()
+    for place, url in MOMENTS:
+        if url is None or "settings" in CALLS[call]:
+            with pytest.MonkeyPatch.context() as monkeypatch:
+                set_endpoint(place, monkeypatch, tmp_path)
+                compare(source, converted.code, url)
+
+
+def set_endpoint(place: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(folder / "config"))
+    (folder / "config").write_text(AWS_CONFIG if place == "file" else "")
+    if place == "variable":
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://localhost:9001")
+    if place != "file":
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-3")
+
+
+def compare(source: str, converted: str, url: str | None) -> None:
+    """Check that converted code asks the URL of s3fs, or refuses it."""
     old = read(register(source, url))
     place = old.place("x")
     asked = old.requested_url(place)
@@ -93,11 +103,11 @@ def test_the_same_url(call: str, url: str | None, bucket: str) -> None:
     if isinstance(asked, str) or "dotted.bucket.127.0.0.1" in str(asked):
         # No server has such a name.
         with pytest.raises(ConfigurationError, match="which obstore cannot ask"):
-            register(converted.code, url)
+            register(converted, url)
         return
-    new = register(converted.code, url)
+    new = register(converted, url)
     assert new.config is not None
-    assert str(requested_by_store(new.config, place)) == str(asked)
+    assert str(requested_by_store(new.config, place)) == str(asked), (url, source)
 
 
 def test_the_bucket_in_an_endpoint_of_run_time_is_not_taken_out() -> None:
