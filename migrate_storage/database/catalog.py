@@ -169,8 +169,8 @@ WITH RECURSIVE up AS (
     UNION SELECT up.child, i.inhparent FROM up JOIN pg_inherits i ON i.inhrelid = up.parent
 ) SELECT child, parent FROM up
 """
-_POSTGRES_TEXTLESS = frozenset("BDGINTVEP")
-"""Categories of types whose values have no text: booleans, dates, geometry, addresses, numbers, bits, enumerations."""
+_POSTGRES_TEXTLESS = frozenset("BDGINTVP")
+"""Categories of types whose values have no text: booleans, dates, geometry, addresses, numbers, bits."""
 _POSTGRES_TEXTLESS_TYPES = frozenset({"uuid", "tsvector", "tsquery", "pg_lsn", "txid_snapshot", "pg_snapshot", "tid"})
 
 
@@ -253,7 +253,9 @@ WHERE s.non_unique = 0 AND s.table_schema NOT IN ('mysql', 'information_schema',
 ORDER BY s.table_schema, s.table_name, s.index_name <> 'PRIMARY', s.index_name, s.seq_in_index
 """
 _MYSQL_KINDS = {
-    **dict.fromkeys(("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "json"), ValueKind.TEXT),
+    **dict.fromkeys(
+        ("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "json", "enum", "set"), ValueKind.TEXT
+    ),
     **dict.fromkeys(("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"), ValueKind.BYTES),
 }
 

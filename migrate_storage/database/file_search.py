@@ -19,6 +19,8 @@ _FIELD = "backend"
 _START = re.compile(r'\{\s*"|"[{\[]')
 """The beginning of an object, or of a string with JSON in it."""
 _ESCAPED = re.compile(r'\\(["\\])')
+_HEXADECIMAL = re.compile(r"\\x((?:[0-9a-f]{2}){20,})")
+"""Bytes that are a member of an array or a record, as PostgreSQL spells them."""
 _ENDS = ('"', "\\", "&")
 """What follows a key: the end of its string, also of one in a string or in HTML."""
 _MAX_DEPTH = 20
@@ -38,6 +40,9 @@ def may_name(
         field: the field that must be in the value too; empty also finds broken values, which have a key and no field.
     """
     searched = dialect.searchable(column, kind)
+    has_bytes: ColumnElement[bool] = false()
+    if field and kind is ValueKind.COMPOSED:
+        has_bytes = or_(*(dialect.contains(searched, part.encode().hex()) for part in (field, "\\u00")))
     plain = [key for key in keys if _is_plain(key)]
     others = [key for key in keys if not _is_plain(key)]
     has_field = dialect.contains(searched, field) if field else true()
@@ -45,11 +50,12 @@ def may_name(
     spelled = or_(*(_contains_name(dialect, searched, key) for key in plain)) if plain else false()
     if not dialect.matches_patterns:
         escaped = dialect.contains(searched, "\\u00")
-        return or_(and_(spelled, has_field), escaped, has_field if others else false())
+        return or_(and_(spelled, has_field), escaped, has_field if others else false(), has_bytes)
     patterns = or_(*(searched.regexp_match(_to_pattern(key)) for key in (*plain, *others)))
     escaped = and_(searched.regexp_match(_to_pattern(field)), patterns) if field else patterns
     # A pattern costs much more than a search for fixed text, so it is tried only where characters are escaped.
-    return or_(and_(spelled, has_field), escaped if others else and_(dialect.contains(searched, "\\u00"), escaped))
+    escaped = escaped if others else and_(dialect.contains(searched, "\\u00"), escaped)
+    return or_(and_(spelled, has_field), escaped, has_bytes)
 
 
 def _contains_name(dialect: Dialect, searched: ColumnElement[Any], key: str) -> ColumnElement[bool]:
@@ -88,6 +94,8 @@ class FileFinder:
     def __init__(self, keys: Collection[str]) -> None:
         self._keys = frozenset(keys)
         self._found: set[tuple[str, str]] = set()
+        #: The texts that were in quotes in the value, so that none is read twice.
+        self._unquoted: set[str] = set()
         self._decoder = json.JSONDecoder(object_pairs_hook=self._read_object, strict=False)
 
     def keys_in(self, value: str | bytes) -> frozenset[str]:
@@ -97,6 +105,7 @@ class FileFinder:
     def files_in(self, value: str | bytes) -> frozenset[tuple[str, str]]:
         """The files that a value names, as :meth:`keys_in`: key and filename, which is empty where it is no text."""
         self._found.clear()
+        self._unquoted.clear()
         for text in _decode(value):
             self._search(text, 0)
         return frozenset(self._found)
@@ -116,9 +125,10 @@ class FileFinder:
                     self._search(inner, depth + 1)
         if depth < _MAX_DEPTH and ("&quot;" in text or "&#34;" in text):
             self._search(html.unescape(text), depth + 1)
-        if not whole and depth < _MAX_DEPTH and '\\"' in text:
-            # A text with a quoted text in it, such as a line of a log: the JSON in that is escaped once more.
-            self._search(_ESCAPED.sub(r"\1", text), depth + 1)
+        if not whole and depth < _MAX_DEPTH:
+            for inner in set(_read_quoted(text)) - self._unquoted:
+                self._unquoted.add(inner)
+                self._search(inner, depth + 1)
 
     def _read_whole(self, text: str) -> list[Any]:
         """The value of a JSON text; none of another text."""
@@ -133,11 +143,24 @@ class FileFinder:
         while start is not None:
             position = start.start()
             try:
-                value, position = self._decoder.raw_decode(text, position)
+                value, end = self._decoder.raw_decode(text, position)
                 yield value
+                # What begins like a string may be a quote before an object.
+                position = position + 1 if isinstance(value, str) else end
             except (ValueError, RecursionError):
                 position += 1
             start = _START.search(text, position)
+
+
+def _read_quoted(text: str) -> Iterator[str]:
+    """A text that is no JSON, as it was before something quoted it: a log, a line of CSV, a range, bytes in an array."""
+    if '\\"' in text:
+        yield _ESCAPED.sub(r"\1", text)
+    if '""' in text:
+        single = text.replace('""', '"')
+        yield from (single, single.replace("\\\\", "\\"))
+    for digits in _HEXADECIMAL.findall(text):
+        yield from _decode(bytes.fromhex(digits))
 
 
 def _decode(value: str | bytes) -> Iterator[str]:

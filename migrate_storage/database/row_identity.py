@@ -33,6 +33,8 @@ class DoubtfulKeys:
     examples: tuple[tuple[Any, ...], ...]
     #: What is the matter with them, after "of which".
     reason: str
+    #: What to do about it.
+    remedy: str = "map a key that the database enforces (a primary key, or UNIQUE and NOT NULL)"
 
 
 def check_row_identity(rows: FileColumn) -> None:
@@ -47,8 +49,8 @@ def check_row_identity(rows: FileColumn) -> None:
     for found in find_doubtful_keys(rows):
         examples = " and ".join(str(RowRef(rows.column, key)) for key in found.examples)
         raise ConfigurationError(
-            f"{rows.column.table} has {found.count} rows {found.reason}, such as {examples}: nothing was touched; map a "
-            "key that the database enforces (a primary key, or UNIQUE and NOT NULL), or leave the table out with --columns"
+            f"{rows.column.table} has {found.count} rows {found.reason}, such as {examples}: nothing was touched; "
+            f"{found.remedy}, or leave the table out with --columns"
         )
 
 
@@ -71,9 +73,11 @@ def find_doubtful_keys(rows: FileColumn) -> Iterator[DoubtfulKeys]:
             dump_key(row.pk)
     except RefusedError as error:
         raise ConfigurationError(
-            f"the database cannot compare the keys of {rows.column.table}: {error.reason}; leave the table out with "
-            "--columns"
+            f"the database cannot compare or return the keys of {rows.column.table}: {error.reason}; leave the table "
+            "out with --columns"
         ) from error
+    except ConfigurationError as error:
+        raise ConfigurationError(f"the keys of {rows.column.table} cannot be used: {error}") from error
 
 
 def _find_null_keys(table: FileColumn) -> Iterator[DoubtfulKeys]:
@@ -111,7 +115,10 @@ def _find_unequal_keys(table: FileColumn) -> Iterator[DoubtfulKeys]:
         count += len(unequal)
         examples += unequal
     if count:
-        yield DoubtfulKeys(count, tuple(examples[:_EXAMPLES]), "whose key does not compare equal to itself")
+        yield DoubtfulKeys(
+            count, tuple(examples[:_EXAMPLES]), "whose key does not compare equal to itself",
+            "the value that the driver returns does not find the row: map a key of another type",
+        )  # fmt: skip
 
 
 def _read_unequal(connection: Connection, part: FileColumn) -> list[tuple[Any, ...]]:

@@ -35,6 +35,8 @@ NAMED = {
     "a line of a log": f"2026-01-01 saved {TEXT} for user 7",
     "a page": f"<file><![CDATA[{TEXT}]]></file>",
     "an attribute of a page": f"<input value='{TEXT}'/>".replace('"', "&quot;"),
+    "a line of CSV": f'7,2026-01-01,"{TEXT.replace(chr(34), chr(34) * 2)}",saved',
+    "a line of CSV in a log": json.dumps({"line": f'7,"{TEXT.replace(chr(34), chr(34) * 2)}"'}),
 }
 NOT_NAMED = {
     "another key": json.dumps({**FILE, "backend": "new"}),
@@ -127,11 +129,13 @@ TYPES = {
         "text[][]": "ARRAY[ARRAY['y'], ARRAY[CAST(:v AS text)]]", "xml": "xmlelement(name file, :v)",
         "bytea": "convert_to(:v, 'UTF8')", "hstore": "hstore('file', :v)", "citext": "CAST(:v AS citext)",
         "document": "CAST(:v AS jsonb)", "documents": "ARRAY[CAST(:v AS jsonb)]", "pair": "ROW(1, CAST(:v AS text))::pair",
-        "binary_document": "convert_to(:v, 'UTF8')",
+        "binary_document": "convert_to(:v, 'UTF8')", "bytea[]": "ARRAY[NULL, convert_to(:v, 'UTF8')]",
+        "binary_pair": "ROW(1, convert_to(:v, 'UTF8'))::binary_pair", "binary_pair[]": "ARRAY[ROW(1, convert_to(:v, 'UTF8'))::binary_pair]",
+        "words": "words(CAST(:v AS text), NULL)", "few": "CAST(:v AS few)",
     },
     "mysql": {
         "TEXT": ":v", "VARCHAR(500) CHARACTER SET latin1": ":v", "LONGTEXT": ":v", "JSON": ":v", "BLOB": ":v",
-        "VARBINARY(500)": ":v", "CHAR(200)": ":v", "TEXT CHARACTER SET utf16": ":v",
+        "VARBINARY(500)": ":v", "CHAR(200)": ":v", "TEXT CHARACTER SET utf16": ":v", "ENUM('x', :v)": ":v", "TEXT COMPRESSED": ":v",
     },
 }  # fmt: skip
 
@@ -139,16 +143,19 @@ TYPES = {
 @pytest.mark.parametrize("escaped", [False, True])
 def test_each_type_that_can_contain_text(database: Database, sql: Callable[..., None], *, escaped: bool) -> None:
     kind = database.url.get_backend_name()
+    value = NAMED["an escaped key"] if escaped else TEXT
+    label = "'" + value.replace("\\", "\\\\" if kind == "mysql" else "\\").replace(":", "\\:") + "'"
     if kind == "postgresql":
         sql(
             "CREATE EXTENSION hstore", "CREATE EXTENSION citext", "CREATE DOMAIN document AS jsonb",
             "CREATE DOMAIN documents AS jsonb[]", "CREATE TYPE pair AS (number int, payload text)",
             "CREATE DOMAIN bytes_of_file AS bytea", "CREATE DOMAIN binary_document AS bytes_of_file",
+            "CREATE TYPE binary_pair AS (number int, payload bytea)", "CREATE TYPE words AS RANGE (subtype = text)",
+            f"CREATE TYPE few AS ENUM ('x', {label})",
         )  # fmt: skip
-    value = NAMED["an escaped key"] if escaped else TEXT
     for number, (type_, expression) in enumerate(TYPES[kind].items()):
         written = expression.replace(":v", "CAST(:v AS text)" if kind == "postgresql" else ":v")
-        sql(f"CREATE TABLE t{number} (id INTEGER PRIMARY KEY, value {type_})")
+        sql(f"CREATE TABLE t{number} (id INTEGER PRIMARY KEY, value {type_.replace(':v', label)})")
         sql(f"INSERT INTO t{number} VALUES (1, {written}), (2, NULL)", v=value)
     expected = {f"t{number}.value": 1 for number in range(len(TYPES[kind]))}
     assert rows(census(database)) == expected
