@@ -10,10 +10,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from migrate_storage.application.describe_error import describe_error
 from migrate_storage.application.lifespan import Lifespan
 from migrate_storage.core.errors import ApplicationError
 from migrate_storage.core.extras import install_advice
-from migrate_storage.core.text import masked, one_line
+from migrate_storage.core.text import masked
 
 __all__ = ("enter_lifespan", "import_target")
 
@@ -39,8 +40,8 @@ def import_target(spec: str) -> tuple[ModuleType, Any]:
             target = target()
             if inspect.iscoroutine(target):
                 target = asyncio.run(target)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - an application may raise anything while it is built
-            raise ApplicationError(f"--app {spec}: calling it raised {one_line(error)}") from None
+        except (Exception, SystemExit) as error:
+            raise ApplicationError(f"--app {spec}: calling it raised {describe_error(error)}") from error
     return module, target
 
 
@@ -58,9 +59,9 @@ def _import_module(spec: str, name: str) -> ModuleType:
         advice = install_advice(error)
         raise ApplicationError(
             f"--app {spec}: importing it needs {error.name!r}, which is not installed here{advice and f': {advice}'}"
-        ) from None
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - an application may raise anything while it is imported
-        raise ApplicationError(f"--app {spec}: importing it raised {one_line(error)}") from None
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise ApplicationError(f"--app {spec}: importing it raised {describe_error(error)}") from error
 
 
 def _is_factory(target: object) -> bool:

@@ -10,14 +10,24 @@ from advanced_alchemy.types.file_object import StorageBackend
 
 from migrate_storage.application.application import Application
 from migrate_storage.backend.locators import refused_by_successor
-from migrate_storage.core.model import Column, RowRef
+from migrate_storage.core.model import Column, Note, RowRef, Severity
+from migrate_storage.core.text import amount
 from migrate_storage.database.connection import Database
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, parse_slots
 from migrate_storage.translate import unaddressable
 from migrate_storage.translate.registration import Registration, backend_pair, read
 
-__all__ = ("BackendUse", "Inspection", "OddKey", "filenames", "inspect", "inspect_registrations", "refused_filenames")
+__all__ = (
+    "BackendUse",
+    "Inspection",
+    "OddKey",
+    "filenames",
+    "inspect",
+    "inspect_registrations",
+    "note_unregistered_keys",
+    "refused_filenames",
+)
 
 LISTED_ODD_KEYS = 10_000
 """Odd keys that are listed for one backend, at most. All are counted."""
@@ -168,6 +178,29 @@ def refused_filenames(application: Application, registration: Registration, key:
         filename = str(file["filename"])
         if file["backend"] == key and (reason := refused_by_successor(registration, filename)):
             yield OddKey(ref=ref, filename=filename, reason=reason)
+
+
+def note_unregistered_keys(application: Application) -> Iterator[Note]:
+    """Yield a note for each backend key that rows name and under which no backend is registered.
+
+    Reads every row once.
+
+    Args:
+        application: The application with the rows.
+    """
+    counts: dict[str, Counter[Column]] = {}
+    for ref, file in _read_files(application, Counter()):
+        if (key := str(file["backend"])) not in application.backends:
+            counts.setdefault(key, Counter())[ref.column] += 1
+    for key, columns in sorted(counts.items()):
+        where = ", ".join(f"{count:,} in {column}" for column, count in columns.items())
+        yield Note(
+            severity=Severity.WARNING,
+            code="rows.unregistered",
+            subject=key,
+            message=f"{amount(columns.total(), 'reference')} ({where}) to this key, under which no backend is registered",
+            todo="register it, or re-point these rows: until then `purge` and `orphans` refuse",
+        )
 
 
 def _read_files(

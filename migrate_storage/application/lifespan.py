@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import Future
 from typing import Any
 
+from migrate_storage.application.describe_error import describe_error
 from migrate_storage.core.errors import ApplicationError
 from migrate_storage.core.text import one_line
 
@@ -85,9 +86,11 @@ class Lifespan:
         try:
             await self._application(scope, receive, send)
         except Exception as error:  # noqa: BLE001 - an application may raise any exception; the message has one line
-            self._fail(f"--lifespan: the application's start-up failed: {one_line(error)}")
+            self._fail(f"--lifespan: the application's start-up failed: {describe_error(error)}", error)
         self._fail("--lifespan: the application ended its start-up without reporting that it is up")
 
-    def _fail(self, message: str) -> None:
+    def _fail(self, message: str, cause: BaseException | None = None) -> None:
         if not self._started.done():
-            self._started.set_exception(ApplicationError(message))
+            failure = ApplicationError(message)
+            failure.__cause__ = cause
+            self._started.set_exception(failure)

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from traceback import format_exception
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +21,7 @@ from migrate_storage.cli.param_types import Names
 from migrate_storage.cli.shared_options import Output
 from migrate_storage.core.errors import ApplicationError, ConfigurationError
 from migrate_storage.core.exit_codes import EXIT_USAGE
+from migrate_storage.core.text import masked
 
 if TYPE_CHECKING:
     from migrate_storage.application.application import Application
@@ -97,6 +99,9 @@ class ApplicationOptions:
     lifespan: bool = option(
         "--lifespan/--no-lifespan", default=False, help="Enter the application's ASGI lifespan first."
     )
+    traceback: bool = option(
+        in_file=False, is_flag=True, help="Show the traceback of an error that the application raises."
+    )
     config: Path | None = option(
         metavar="FILE", type=click.Path(path_type=Path), in_file=False, is_eager=True, callback=_read_settings,
         help=f"Configuration in TOML.  [default: ./{DEFAULT_FILE}, if there]",
@@ -146,10 +151,11 @@ class ApplicationOptions:
         backends = self.settings.backends()
         target = self.app or self.embedding()
         if target is not None:
-            loaded = load_application(
-                target, bind_key=self.bind_key, database=self.database, lifespan=self.lifespan, columns=columns,
-                json_columns=further,
-            )  # fmt: skip
+            with self._shown_traceback():
+                loaded = load_application(
+                    target, bind_key=self.bind_key, database=self.database, lifespan=self.lifespan, columns=columns,
+                    json_columns=further,
+                )  # fmt: skip
             return self._complete(loaded, backends)
         if not self.database:
             raise _make_unnamed_error()
@@ -197,8 +203,18 @@ class ApplicationOptions:
             with contextlib.closing(application):
                 yield application.backends, application
             return
-        with loaded_backends(target, lifespan=self.lifespan) as found:
+        with self._shown_traceback(), loaded_backends(target, lifespan=self.lifespan) as found:
             yield {**found, **backends}, None
+
+    @contextlib.contextmanager
+    def _shown_traceback(self) -> Iterator[None]:
+        """Print the traceback of the application's own error, with secrets masked, where the user asks for it."""
+        try:
+            yield
+        except ApplicationError as error:
+            if self.traceback and error.__cause__ is not None:
+                click.echo(masked("".join(format_exception(error.__cause__))), err=True, nl=False)
+            raise
 
     def engine(self) -> AnyEngine:
         """Return the database's engine alone, for commands that only read the journal."""

@@ -110,26 +110,27 @@ class RunRequest:
         """
         if self.route.source is None:
             raise ConfigurationError(f"name the backend to leave: --from KEY; {_describe_backends(application)}")
-        _check_key(application, "--from", self.route.source)
+        self._check_key(application, "--from", self.route.source)
         if self.route.destination is not None:
-            _check_key(application, "--to", self.route.destination)
+            self._check_key(application, "--to", self.route.destination)
         for flag, keys in (
             ("--opaque-etags", self.opaque_etags), ("--consistent-listings", self.consistent_listings)
         ):  # fmt: skip
             for key in keys:
-                _check_key(application, flag, key)
+                self._check_key(application, flag, key)
         return fill(RunOptions, self, **others)
+
+    def _check_key(self, application: Application, flag: str, key: str) -> None:
+        if key not in application.backends:
+            near = difflib.get_close_matches(key, application.backends, n=1)
+            hint = f"did you mean {visible(near[0])!r}? " if near else ""
+            late = self.application.app and not self.application.lifespan and not near
+            advice = "; if the application registers it in its lifespan, add --lifespan" if late else ""
+            raise ConfigurationError(
+                f"{flag} {visible(key)}: no backend has this key: {hint}{_describe_backends(application)}{advice}"
+            )
 
 
 def _describe_backends(application: Application) -> str:
     shown = ", ".join(f"{visible(key)} ({backend.driver})" for key, backend in sorted(application.backends.items()))
     return f"there is {shown}" if shown else "no backend is registered"
-
-
-def _check_key(application: Application, flag: str, key: str) -> None:
-    if key not in application.backends:
-        near = difflib.get_close_matches(key, application.backends, n=1)
-        hint = f"did you mean {visible(near[0])!r}? " if near else ""
-        raise ConfigurationError(
-            f"{flag} {visible(key)}: no backend has this key: {hint}{_describe_backends(application)}"
-        )

@@ -52,6 +52,7 @@ def doctor(request: _DoctorRequest) -> None:
     The destination gets a few small objects under a scratch prefix, which are removed again; the source is only read.
     Of a CutoverBackend, --from KEY probes both sides and shows its phase.
     """
+    from migrate_storage.application.inspection import note_unregistered_keys
     from migrate_storage.cutover.backend import CutoverBackend
     from migrate_storage.jobs.census import find_censuses
     from migrate_storage.jobs.connections import connected
@@ -67,7 +68,8 @@ def doctor(request: _DoctorRequest) -> None:
             return
         with connected(application, how.journal, how.journal_schema) as (database, journal):
             facts = examine(application, how, database, journal, Retry(how.max_attempts, threading.Event()))
-            facts = replace(facts, notes=(*facts.notes, *note_alembic(journal.database)))
+            further = (*note_alembic(journal.database), *note_unregistered_keys(application))
+            facts = replace(facts, notes=(*facts.notes, *further))
             census = find_censuses(database, journal, application, (how.source,), how)[how.source]
     if request.output.json:
         found = {"event": "census_found", "key": how.source, "census": census and census.to_dict()}

@@ -246,7 +246,7 @@ def one_clear_line(error: Exception) -> bool:
         ("", "{}:nothing", "has no 'nothing'"),
         ("", "a b", "write it as module or module:name"),
         ("import no_such_library", "{}", "importing it needs 'no_such_library', which is not installed here"),
-        ("raise ValueError('bad\\x1b[2J\\nsecond')", "{}", r"importing it raised ValueError: bad\\x1b\[2J$"),
+        ("raise ValueError('bad\\x1b[2J\\nsecond')", "{}", r"importing it raised ValueError: bad\\x1b\[2J \(\S+, line \d+\)$"),
         ("raise ValueError('postgresql://me:hunter2@host/db')", "{}", r"importing it raised ValueError: .*me:\*\*\*@"),
         ("raise KeyError('S3_KEY')", "{}", "importing it raised KeyError: 'S3_KEY'"),
         ("raise SystemExit(3)", "{}", "importing it raised SystemExit: 3"),

@@ -102,7 +102,11 @@ def test_what_the_configuration_says_wrongly(project: Project, text: str, says: 
         ),
         (
             "import sys; sys.modules['s3fs'] = None; import fsspec; fsspec.filesystem('s3')",
-            r"importing it raised ImportError: Install s3fs .*: pip install 'migrate-storage\[s3fs\]'$",
+            r"importing it raised ImportError: Install s3fs .*: pip install 'migrate-storage\[s3fs\]' \(\S+\.py, line 1\)$",
+        ),
+        (
+            "\nfrom pydantic import BaseModel\nclass S(BaseModel):\n  key: str\n  size: int\nS(size='PL4NTED')",
+            r"errors for S; key \(Field required\); size \(Input [^;]*\); a settings file [^;]* \(\S+\.py, line 6\)$",
         ),
         ("def (", r"importing it raised SyntaxError"),
         ("import sqlalchemy as sa\nengine = sa.create_engine('sqlite://')", r"no StoredObject column"),
@@ -111,6 +115,25 @@ def test_what_the_configuration_says_wrongly(project: Project, text: str, says: 
 def test_an_application_that_cannot_be_used(empty: Project, source: str, says: str) -> None:
     empty.write(source)
     refused(empty, *RUN, says=says)
+
+
+def test_the_traceback_of_the_application(empty: Project) -> None:
+    empty.write("def connect(password='PL4NTED'):\n    raise OSError('sealed')\nconnect()")
+    assert "Traceback" not in empty(*RUN).stderr
+    ended = empty(*RUN, "--traceback")
+    assert ended.returncode == 2
+    assert "in connect\n    raise OSError('sealed')" in ended.stderr
+    assert "PL4NTED" not in ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("migrate-storage: --app ")
+
+
+def test_a_key_that_the_lifespan_may_register(project: Project) -> None:
+    refused(
+        project,
+        *RUN[:-1],
+        "other",
+        says=r"there is .*; if the application registers it in its lifespan, add --lifespan$",
+    )
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "sqlite:///file:x?mode=memory&uri=true"])

@@ -33,3 +33,16 @@ def test_a_table_that_is_not_there_is_found(project: Project) -> None:
     ended = project(*DOCTOR)
     assert ended.returncode == 2, ended.stdout + ended.stderr
     assert "document" in one_line_of(ended)
+
+
+def test_a_row_under_a_key_that_is_not_registered_is_found(project: Project) -> None:
+    with sa.create_engine(f"sqlite:///{project.directory}/app.db").begin() as connection:
+        file = '{"filename": "a.txt", "backend": "gone", "content_type": "text/plain"}'
+        connection.exec_driver_sql("INSERT INTO document (title, file) VALUES ('x', ?)", (file,))
+    ended = project(*DOCTOR)
+    assert ended.returncode == 0, ended.stderr
+    assert "warning: gone: 1 reference (1 in document.file) to this key, under which no backend" in ended.stdout
+    assert "until then `purge` and `orphans` refuse" in ended.stdout
+    refused = project("orphans", "--app", "app")
+    assert refused.returncode == 3
+    assert "gone" in refused.stdout
