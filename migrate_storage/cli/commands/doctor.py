@@ -13,11 +13,13 @@ from migrate_storage.cli.output import next_command, render_note
 from migrate_storage.cli.run_options import RunRequest
 from migrate_storage.cli.shared_options import Output
 from migrate_storage.cli.standard_output import echo
+from migrate_storage.core.model import Strategy
 from migrate_storage.cutover.decisions import Side
 from migrate_storage.reporting.census import census_lines
 from migrate_storage.stores.retry import Retry
 
 if TYPE_CHECKING:
+    from migrate_storage.engine.plan import MigrationPlan
     from migrate_storage.jobs.cutovers import CutoverPreflight
     from migrate_storage.jobs.run.preflight import RunPreflight
 
@@ -109,9 +111,19 @@ def _render_capabilities(capabilities: Mapping[str, bool]) -> Iterator[str]:
 
 def _render_facts(facts: RunPreflight) -> Iterator[str]:
     yield f"{facts.route.strategy.words}: {facts.route.reason}"
+    yield f"  step by step: playbooks/{_choose_playbook(facts.route)}"
     yield from _render_capabilities(asdict(facts.capabilities))
     for note in (*facts.notes, *facts.not_preserved):
         yield from render_note(note)
+
+
+def _choose_playbook(plan: MigrationPlan) -> str:
+    """Return the page that shows a strategy step by step."""
+    if plan.strategy is Strategy.IN_PLACE:
+        return "swap.md"
+    if plan.strategy is Strategy.REKEY:
+        return "rekey.md"
+    return "local-to-s3.md" if plan.source.registration.protocol == "file" else "store-to-store.md"
 
 
 def _encode_events(facts: RunPreflight) -> Iterator[dict[str, Any]]:

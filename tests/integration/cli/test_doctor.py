@@ -16,6 +16,7 @@ def test_a_healthy_application_can_begin_and_nothing_is_left_behind(project: Pro
     ended = project(*DOCTOR)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stdout.startswith("move: ")
+    assert "\n  step by step: playbooks/local-to-s3.md\n" in ended.stdout
     assert "yes  the destination refuses to replace an object" in ended.stdout
     assert "A run can begin.\n\nNext command\n  " in ended.stdout
     assert ended.stdout.endswith("plan --app app --from old --to new\n")
