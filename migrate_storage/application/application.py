@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -68,6 +68,12 @@ class Application:
     visible_rows_only: bool = False
     #: All columns of the application, where ``columns`` are only some of them.
     all_columns: tuple[Column, ...] = ()
+    #: Columns by further names that were given for them.
+    names: Mapping[str, Column] = field(default_factory=dict)
+
+    def select(self, names: Sequence[str]) -> tuple[Column, ...]:
+        """Return the columns with these names, see :func:`.select_columns`."""
+        return select_columns(self.columns, names, also=self.names)
 
     @property
     def known_columns(self) -> tuple[Column, ...]:
@@ -136,15 +142,17 @@ def load_application(
             if divided.get(each.name)
         )
         _refuse_elsewhere(others, elsewhere)
-        known += inspected_columns(engine, others, there=known)
+        inspected = inspected_columns(engine, others, there=known)
+        known += [column for column in dict.fromkeys(inspected.values()) if column not in known]
         application = Application(
             engine=engine,
-            columns=_narrow_columns(label, known, columns),
+            columns=_narrow_columns(label, known, columns, inspected),
             backends=backends_of(backend for _, backend in described),
             lifespan=entered,
             name=chosen.name if elsewhere else "",
             elsewhere=elsewhere,
             all_columns=tuple(known),
+            names=inspected,
         )
         undo.pop_all()
     return application
@@ -163,13 +171,15 @@ def _refuse_elsewhere(names: Sequence[str], elsewhere: Sequence[OtherDatabase]) 
                 )
 
 
-def _narrow_columns(label: str, known: list[Column], names: Sequence[str]) -> tuple[Column, ...]:
+def _narrow_columns(
+    label: str, known: list[Column], names: Sequence[str], inspected: Mapping[str, Column]
+) -> tuple[Column, ...]:
     if not known:
         raise ApplicationError(
             f"{label}: no StoredObject column is in any model that importing it declared: "
             "name a module that imports the models, or the columns with --columns"
         )
-    selected = sorted(select_columns(known, names), key=known.index)
+    selected = sorted(select_columns(known, names, also=inspected), key=known.index)
     for column in selected:
         if not column.key:
             raise ApplicationError(
@@ -216,4 +226,7 @@ def from_database(url: str, columns: Sequence[str], backends: Mapping[str, Stora
     if not columns:
         raise ConfigurationError('no column is named: set columns = ["table.column"] in the configuration')
     engine = engine_from_url(url)
-    return Application(engine=engine, columns=inspected_columns(engine, columns), backends=dict(backends))
+    found = inspected_columns(engine, columns)
+    return Application(
+        engine=engine, columns=tuple(dict.fromkeys(found.values())), backends=dict(backends), names=found
+    )

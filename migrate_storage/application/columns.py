@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import gc
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -109,19 +110,22 @@ def backends_of(backends: Iterable[StorageBackend | None]) -> dict[str, StorageB
     return unregistered | {key: storages.get_backend(key) for key in storages.registered_backends()}
 
 
-def select_columns(columns: Sequence[Column], names: Sequence[str]) -> tuple[Column, ...]:
+def select_columns(
+    columns: Sequence[Column], names: Sequence[str], *, also: Mapping[str, Column] | None = None
+) -> tuple[Column, ...]:
     """Return the columns with these names, in this order, or all without names.
 
     Args:
         columns: The columns to select from.
         names: ``table.column`` or ``schema.table.column``.
+        also: Further names of some of them.
 
     Raises:
         ConfigurationError: a name is that of no column.
     """
     if not names:
         return tuple(columns)
-    known = names_of(columns)
+    known = {**names_of(columns), **(also or {})}
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ConfigurationError(
@@ -131,28 +135,33 @@ def select_columns(columns: Sequence[Column], names: Sequence[str]) -> tuple[Col
 
 
 def names_of(columns: Iterable[Column]) -> dict[str, Column]:
-    """Return the columns by each of their names, with and without the schema."""
-    return {name: column for column in columns for name in (f"{column.table}.{column.column}", str(column))}
+    """Return the columns by each of their names: with the schema, and without it where only one schema has it."""
+    columns = list(columns)
+    bare = Counter(f"{column.table}.{column.column}" for column in columns)
+    short = {f"{each.table}.{each.column}": each for each in columns if bare[f"{each.table}.{each.column}"] == 1}
+    return short | {str(column): column for column in columns}
 
 
-def inspected_columns(engine: AnyEngine, names: Sequence[str], *, there: Sequence[Column] = ()) -> tuple[Column, ...]:
-    """Return columns that no model declares from the schema of a database.
+def inspected_columns(engine: AnyEngine, names: Sequence[str], *, there: Sequence[Column] = ()) -> dict[str, Column]:
+    """Return columns by their names in the schema of a database. No model need declare them.
 
     Args:
         engine: The engine of the database.
-        names: ``table.column`` or ``schema.table.column``.
-        there: The columns of models, for the message on a wrong name.
+        names: ``table.column`` or ``schema.table.column``, in any case where the database has one such name only.
+        there: The columns of models. A name in another spelling means one of them.
 
     Raises:
         ConfigurationError: a table or column does not exist, or the table has no primary key, or the database cannot
             be reached.
     """
     if not names:
-        return ()
+        return {}
 
-    def inspect(connection: sa.Connection) -> tuple[Column, ...]:
-        inspector = sa.inspect(connection)
-        return tuple(_inspect_column(inspector, database, name) for name in dict.fromkeys(names))
+    def inspect(connection: sa.Connection) -> dict[str, Column]:
+        inspector, found = sa.inspect(connection), dict[str, Column]()
+        for name in names:
+            found[name] = _inspect_column(inspector, database, name, [*there, *found.values()])
+        return found
 
     with contextlib.closing(Database(engine)) as database:
         database.connect()
@@ -163,24 +172,60 @@ def inspected_columns(engine: AnyEngine, names: Sequence[str], *, there: Sequenc
             raise ConfigurationError(f"column {error}{models}") from None
 
 
-def _inspect_column(inspector: sa.Inspector, database: Database, name: str) -> Column:
-    owner, _, column = name.rpartition(".")
-    schema, _, table = owner.rpartition(".")
-    if not table or not column:
-        raise ConfigurationError(f"{name!r}: write it as table.column or schema.table.column")
-    where = database.schema(schema or None)
-    if not inspector.has_table(table, schema=where):
-        raise ConfigurationError(f"{name!r}: the database has no table {owner!r}")
-    types = {described["name"]: described["type"] for described in inspector.get_columns(table, schema=where)}
-    if column not in types:
-        raise ConfigurationError(f"{name!r}: the table has no such column; it has {', '.join(types)}")
-    if isinstance(types[column], sa.LargeBinary):
-        raise ConfigurationError(
-            f"{name!r}: the column is of type {types[column]}: files are found in JSON and text only"
-        )
-    key = tuple(inspector.get_pk_constraint(table, schema=where)["constrained_columns"])
+def _inspect_column(inspector: sa.Inspector, database: Database, name: str, there: Sequence[Column]) -> Column:
+    schema, table, column, kind = _find_column(inspector, database, name)
+    home = inspector.default_schema_name or ""
+    for known in there:
+        parts = (known.schema or home, known.table, known.column), (schema or home, table, column)
+        one, other = (tuple(map(database.dialect.catalog.fold_name, names)) for names in parts)
+        if one == other:
+            return known
+    if isinstance(kind, sa.LargeBinary):
+        raise ConfigurationError(f"{name!r}: the column is of type {kind}: files are found in JSON and text only")
+    key = tuple(inspector.get_pk_constraint(table, schema=schema)["constrained_columns"])
     if not key:
         raise ConfigurationError(
             f"{name!r}: the table has no primary key, so its rows cannot be distinguished: give it one"
         )
-    return Column(table=table, column=column, schema=where, key=key, nested=True)
+    return Column(table=table, column=column, schema=schema, key=key, nested=True)
+
+
+def _find_column(
+    inspector: sa.Inspector, database: Database, name: str
+) -> tuple[str | None, str, str, sa.types.TypeEngine[Any]]:
+    """Return schema, table and column as the database spells them, and the column's type. Each part may have dots."""
+    owner, _, _ = name.rpartition(".")
+    problem = ""
+    schemas = inspector.get_schema_names()
+    for schema, table, column in _split_name(name):
+        where = database.schema(schema)
+        if where is not None and (where := _spell(where, schemas)) is None:
+            continue
+        tables = [*inspector.get_table_names(where), *inspector.get_view_names(where)]
+        spelled = _spell(table, tables) or (table if inspector.has_table(table, schema=where) else None)
+        if spelled is None:
+            continue
+        types = {described["name"]: described["type"] for described in inspector.get_columns(spelled, schema=where)}
+        found = _spell(column, list(types))
+        if found is not None:
+            return where, spelled, found, types[found]
+        problem = problem or f"{name!r}: the table has no such column; it has {', '.join(types)}"
+    if not owner:
+        raise ConfigurationError(f"{name!r}: write it as table.column or schema.table.column")
+    raise ConfigurationError(problem or f"{name!r}: the database has no table {owner!r}")
+
+
+def _split_name(name: str) -> Iterator[tuple[str | None, str, str]]:
+    """Yield what a name may mean, as schema, table and column: first the usual, then with dots in the parts."""
+    parts = name.split(".")
+    for column in range(len(parts) - 1, 0, -1):
+        for table in range(column - 1, -1, -1):
+            yield ".".join(parts[:table]) or None, ".".join(parts[table:column]), ".".join(parts[column:])
+
+
+def _spell(name: str, there: Collection[str]) -> str | None:
+    """Return a name as the database spells it; ``None`` where it has none, or several that differ in case only."""
+    if name in there:
+        return name
+    alike = [each for each in there if each.casefold() == name.casefold()]
+    return alike[0] if len(alike) == 1 else None

@@ -54,8 +54,6 @@ class Catalog:
     tables: tuple[CatalogTable, ...]
     #: Which tables the server may hide from this role; empty where it shows all.
     hidden: str = ""
-    #: Whether names that differ only in case are equal.
-    ignores_case: bool = True
 
 
 def read_catalog(database: Database, *, leave_out: Collection[str]) -> Catalog:
@@ -194,7 +192,7 @@ def _read_postgresql(connection: Connection) -> Catalog:
             above = tables[parent]
             shown = above.shown if kinds[child][1] and not kinds[parent][1] else tables[child].shown
             tables[child] = replace(tables[child], names=tables[child].names | above.names, shown=shown)
-    return Catalog(tables=tuple(_choose_partitions(tables, kinds)), ignores_case=False)
+    return Catalog(tables=tuple(_choose_partitions(tables, kinds)))
 
 
 def _has_text(row: Sequence[Any]) -> bool:

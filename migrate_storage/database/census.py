@@ -87,7 +87,7 @@ def take_census(
             found[of] = CensusColumn(
                 schema=of[0], table=of[1], column=of[2],
                 rows=dict(Counter(rows) + Counter(before.rows if before else {})),
-                known=_is_known(each, name, scope, ignores_case=catalog.ignores_case),
+                known=_is_known(each, name, scope, database.dialect.catalog.fold_name),
                 excused=any(fnmatchcase(spelled, each_) for spelled in _spellings(each, name) for each_ in scope.excused),
                 unreadable=unreadable or (before.unreadable if before else ""),
             )  # fmt: skip
@@ -130,12 +130,9 @@ def _spellings(of: CatalogTable, name: str) -> set[str]:
     return {".".join(filter(None, (schema, table_, name))) for schema, table_ in of.names}
 
 
-def _is_known(of: CatalogTable, name: str, scope: CensusScope, *, ignores_case: bool) -> bool:
-    if not ignores_case:
-        return any((*each, name) in scope.known for each in of.names)
-
+def _is_known(of: CatalogTable, name: str, scope: CensusScope, fold_name: Callable[[str], str]) -> bool:
     def fold(parts: Iterable[str | None]) -> tuple[str, ...]:
-        return tuple((part or "").casefold() for part in parts)
+        return tuple(fold_name(part or "") for part in parts)
 
     known = {fold(each) for each in scope.known}
     return any(fold((*each, name)) in known for each in of.names)

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from migrate_storage.application.application import Application
-from migrate_storage.application.columns import select_columns
 from migrate_storage.core.errors import ConfigurationError, KeyRefusedError
 from migrate_storage.core.model import Column, Evidence, Location, OutcomeKind
 from migrate_storage.core.proofs import describe_proof
@@ -50,7 +49,7 @@ def explain(
     Raises:
         ConfigurationError: the column or the row does not exist.
     """
-    (chosen,) = select_columns(application.columns, (column,))
+    (chosen,) = application.select((column,))
     sides = {key: resolve_backend(backend) for key, backend in application.backends.items()}
     with connected(application, journal, schema) as (database, book):
         rows = FileColumn(database, chosen)

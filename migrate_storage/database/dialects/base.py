@@ -101,6 +101,10 @@ class TableCatalog:
         exact = (types.Integer, types.String, types.Uuid, types.LargeBinary, types.Boolean, types.Date, types.DateTime)
         return isinstance(type_, exact) or (isinstance(type_, types.Numeric) and not isinstance(type_, types.Float))
 
+    def fold_name(self, name: str) -> str:
+        """A name of a table or column such that two names of one are equal."""
+        return name.casefold()
+
     def in_key_order(self, column: ColumnElement[Any], type_: types.TypeEngine[Any]) -> ColumnElement[Any]:
         """A column of a key as the database both sorts it and compares it with a parameter."""
         return column

@@ -114,6 +114,9 @@ class _PostgreSQLCatalog(TableCatalog):
             intercepts_updates=bool(connection.execute(_INTERCEPTED, name).scalar()),
         )
 
+    def fold_name(self, name: str) -> str:
+        return name
+
     def finds_keys_of(self, type_: types.TypeEngine[Any]) -> bool:
         # No driver has a date before year 1, and none or another one for infinity.
         return super().finds_keys_of(type_) and not isinstance(type_, (types.Date, types.DateTime))

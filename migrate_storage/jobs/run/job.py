@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 from migrate_storage.application.application import Application, load_application
-from migrate_storage.application.columns import select_columns
 from migrate_storage.core.census import Census
 from migrate_storage.core.errors import ConfigurationError, RunError
 from migrate_storage.core.events import Listener, silent
@@ -270,7 +269,7 @@ class RunJob(Job[RunPasses]):
     def _find_narrowing(self) -> tuple[str, ...]:
         """Name the options that restrict the rows."""
         options, application = self._options, self._application
-        chosen = select_columns(application.columns, options.columns)
+        chosen = application.select(options.columns)
         left_out = set(application.known_columns) - set(chosen)
         given = {
             "--where": options.where,

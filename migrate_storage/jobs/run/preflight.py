@@ -11,7 +11,6 @@ from functools import partial
 from sqlalchemy import Connection, text
 
 from migrate_storage.application.application import Application
-from migrate_storage.application.columns import select_columns
 from migrate_storage.backend import ObstoreBackend
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.filters import Filters
@@ -96,10 +95,7 @@ def examine(
             the run would.
     """
     filters = Filters(options.include, options.exclude)
-    rows = tuple(
-        FileColumn(database, column, where=options.where)
-        for column in select_columns(application.columns, options.columns)
-    )
+    rows = tuple(FileColumn(database, column, where=options.where) for column in application.select(options.columns))
     # A dry run and an in-place run change no row.
     changes_rows = options.destination is not None and not (options.keep_rows or options.copy_only)
     if options.dry_run:

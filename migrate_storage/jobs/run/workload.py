@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator
 
 from migrate_storage.application.application import Application
-from migrate_storage.application.columns import select_columns
 from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, parse_slots
 from migrate_storage.engine.plan import is_nested
@@ -40,7 +39,7 @@ def measure_workload(application: Application, options: RunOptions) -> Workload 
     with connected(application, options.journal, options.journal_schema) as (database, journal):
         if "sqlite" in (database.dialect.name, journal.database.dialect.name):
             return None
-        columns = select_columns(application.columns, options.columns)
+        columns = application.select(options.columns)
         rows = [FileColumn(database, column, where=options.where) for column in columns]
         source, destination = (
             ResolvedBackend(find_backend(application.backends, key))

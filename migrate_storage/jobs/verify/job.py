@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from migrate_storage.application.application import Application
-from migrate_storage.application.columns import select_columns
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.events import Listener, silent
 from migrate_storage.core.model import Location, Note, Outcome, RowRef, Severity, Slot
@@ -153,7 +152,7 @@ class VerifyJob(Job[_Facts]):
         return replace(report, passes=1, notes=(*phases, *facts.known_losses.stale.values()))
 
     def _rows(self, database: Database) -> tuple[FileColumn, ...]:
-        columns = select_columns(self._application.columns, self._options.columns)
+        columns = self._application.select(self._options.columns)
         return tuple(FileColumn(database, column, where=self._options.where) for column in columns)
 
     def _sharded(self, database: Database) -> ShardedJob:

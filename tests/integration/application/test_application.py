@@ -15,7 +15,9 @@ from advanced_alchemy.types.file_object import storages
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from migrate_storage.application.application import from_database, load_application
+from migrate_storage.application.columns import inspected_columns, select_columns
 from migrate_storage.core.errors import ApplicationError, ConfigurationError
+from migrate_storage.core.model import Column
 from migrate_storage.database.urls import engine_from_url
 from tests.support import ROOT
 from tests.support.processes.forked import run_forked
@@ -329,6 +331,51 @@ def test_the_database_door_finds_keys_in_mariadb(mariadb_url: str) -> None:
         connection.exec_driver_sql("CREATE TABLE doc (name varchar(50), no int, file json, PRIMARY KEY (name, no))")
     (column,) = from_database(mariadb_url, ["doc.file"], {}).columns
     assert (str(column), column.key) == ("doc.file", ("name", "no"))
+
+
+SPELLINGS = {
+    "sqlite": ("main.doc.file", "doc.FILE", "Doc.file", "MAIN.doc.file"),
+    "postgresql": ("public.doc.file", "DOC.File"),
+    "mysql": ("{database}.doc.file", "doc.File"),
+}
+
+
+def test_a_column_has_one_identity_however_it_is_named(database_url: str) -> None:
+    engine = sa.create_engine(database_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE doc (id INTEGER PRIMARY KEY, file TEXT)")
+    known = Column(table="doc", column="file", key=("id",), backend="old")
+    for template in SPELLINGS[engine.dialect.name]:
+        name = template.format(database=engine.url.database)
+        assert inspected_columns(engine, [name], there=[known]) == {name: known}
+        assert len(from_database(database_url, [name, "doc.file"], {}).columns) == 1
+    application = from_database(database_url, [name], {})
+    assert application.select([name]) == application.columns
+    engine.dispose()
+
+
+def test_a_name_may_have_dots_and_differ_in_case_from_another(postgres_url: str) -> None:
+    engine = sa.create_engine(postgres_url)
+    with engine.begin() as connection:
+        for table in ("doc", '"Doc"', '"a.b"', '"A.B"."c.d"'):
+            connection.exec_driver_sql('CREATE SCHEMA IF NOT EXISTS "A.B"')
+            connection.exec_driver_sql(f'CREATE TABLE {table} (id INTEGER PRIMARY KEY, "e.f" TEXT)')
+    names = ("doc.e.f", "Doc.e.f", "a.b.e.f", "A.B.c.d.e.f")
+    found = [(each.schema, each.table) for each in inspected_columns(engine, names).values()]
+    assert found == [(None, "doc"), (None, "Doc"), (None, "a.b"), ("A.B", "c.d")]
+    with pytest.raises(ConfigurationError, match="the database has no table 'DOC.e'"):
+        inspected_columns(engine, ["DOC.e.f"])
+    engine.dispose()
+
+
+def test_a_bare_name_means_no_table_of_several_schemas() -> None:
+    here, one, two = (Column(table="doc", column="file", schema=schema, key=("id",)) for schema in (None, "a", "b"))
+    assert select_columns([here, one, two], ["doc.file"]) == (here,)
+    assert select_columns([one], ["doc.file"]) == (one,)
+    with pytest.raises(
+        ConfigurationError, match=r"no StoredObject column doc\.file; there is a\.doc\.file, b\.doc\.file"
+    ):
+        select_columns([one, two], ["doc.file"])
 
 
 @pytest.mark.parametrize(
