@@ -22,6 +22,7 @@ gc.set_threshold(700, 10, 50)
 
 pytest_plugins = [
     "tests.support.evidence",
+    "tests.support.folding_disk",
     "tests.support.options",
     "tests.support.server_fixtures",
     "tests.support.small_disk",

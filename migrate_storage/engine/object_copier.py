@@ -45,6 +45,7 @@ from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.failures import FailureKind, ObjectCheckError, classify
 from migrate_storage.stores.retry import StoreRequestError
 from migrate_storage.stores.server_side_copy import ServerSideCopier
+from migrate_storage.stores.spelling import refuse_other_spelling
 
 __all__ = ("ObjectCopier",)
 
@@ -423,6 +424,7 @@ class ObjectCopier:
 
     def _destination_exists(self, copy: _Copy, sent: tuple[SentBody, ...] = ()) -> CopyResult:
         """Use an object at the destination if it is equal; replace it if it is what we sent, damaged; else leave it."""
+        refuse_other_spelling(self.plan.destination.place(copy.task.item.destination.path))
         now = self._head_source(copy.source)
         try:
             verified = self._compare_existing(copy)

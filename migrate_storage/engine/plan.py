@@ -66,6 +66,8 @@ class MigrationPlan:
     filters: Filters = field(default_factory=Filters)
     #: Percent-encode keys that the destination cannot address, see :mod:`migrate_storage.core.object_keys`.
     encode: bool = False
+    #: Whether the job has an option for that.
+    may_encode: bool = True
     #: What copies within the service, by the source's bucket; each was probed.
     copiers: Mapping[str, ServerSideCopier] = field(default_factory=dict)
     #: What copies get beside bytes, headers and user metadata.
@@ -89,7 +91,8 @@ class MigrationPlan:
         reason = self._reason_to_refuse(path)
         if reason is None:
             return None
-        helps = not self.encode and self._reason_to_refuse(encode_key(path, local=service == "file")) is None
+        offered = self.may_encode and not self.encode
+        helps = offered and self._reason_to_refuse(encode_key(path, local=service == "file")) is None
         advice = "--invalid-keys encode gives it a percent-encoded name" if helps else "give it another name"
         return f"{self.destination.key} cannot have this filename: it {reason}; {advice}"
 

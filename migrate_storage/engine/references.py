@@ -19,6 +19,7 @@ from migrate_storage.database.file_json import BrokenValueError, Row, parse_slot
 from migrate_storage.database.file_search import FileFinder
 from migrate_storage.journal import digest
 from migrate_storage.stores.resolved_backend import ResolvedBackend
+from migrate_storage.stores.spelling import resolve_names
 from migrate_storage.translate import same_service
 from migrate_storage.translate.places import resolve_links
 
@@ -51,12 +52,12 @@ class ServiceIdentity:
 
     def digest(self, place: Place) -> str:
         """Return the digest of a place."""
-        place = resolve_links(place)
+        place = resolve_names(place)
         return digest(*_service_of(place), place.root, place.key)
 
     def digests(self, place: Place) -> tuple[str, ...]:
         """Return the digests of all places that may be this one."""
-        place = resolve_links(place)
+        place = resolve_names(place)
         near = self._near.get(_service_of(place), (_service_of(place),))
         return tuple(digest(service, endpoint, place.root, place.key) for service, endpoint in near)
 

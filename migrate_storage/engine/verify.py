@@ -292,7 +292,7 @@ def _has_claimed_digest(at: ObjectAt, found: ObjectMeta, e_tags: Collection[str]
     # Where the answer has an MD5 and no ETag, only another HEAD shows that it is of the object that was read.
     if told.md5 and told.e_tag is None and not consistent_with(found.evidence, retry.call(at.head).evidence):
         raise SourceChangedError("the source kept changing while it was copied")
-    raise ContradictedError(_describe_contradiction(at, claimed))
+    raise ContradictedError(_describe_contradiction(at, claimed, told.removed_encoding))
 
 
 def claimed_digest(found: ObjectMeta) -> str | None:
@@ -300,7 +300,12 @@ def claimed_digest(found: ObjectMeta) -> str | None:
     return found.md5 or (found.e_tag if MD5.fullmatch(found.e_tag or "") else None)
 
 
-def _describe_contradiction(at: ObjectAt, claimed: str) -> str:
+def _describe_contradiction(at: ObjectAt, claimed: str, removed_encoding: str) -> str:
+    if removed_encoding not in ("", "identity"):
+        return (
+            f"{at.store.name} decodes {at.key} while it sends it (Content-Encoding: {removed_encoding}), so that its MD5 proves "
+            "nothing of what is read: store it without that header, or let --opaque-etags copy what is read"
+        )
     return (
         f"the bytes of {at.key} are not those of its MD5 {claimed}: they are damaged, or what {at.store.name} reports "
         "is no MD5 of them, which --opaque-etags declares"

@@ -42,6 +42,8 @@ class DigestHeaders:
     storage_class: str | None = None
     #: How many tags the object has; 0 also where the service reports none.
     tag_count: int = 0
+    #: The encoding that the service removes while it sends the object, so that its MD5 is not of the bytes that are read.
+    removed_encoding: str = ""
 
 
 class Opened(Protocol):

@@ -57,6 +57,7 @@ def _read_headers(headers: Mapping[str, str], md5: str | None = None) -> DigestH
     return DigestHeaders(
         e_tag=plain_e_tag(headers.get("etag")), md5=md5, encrypted=_names_encryption(headers),
         storage_class=_find_storage_class(headers), tag_count=int(headers.get("x-amz-tagging-count") or 0),
+        removed_encoding="" if "content-encoding" in headers else headers.get("x-goog-stored-content-encoding", ""),
     )  # fmt: skip
 
 

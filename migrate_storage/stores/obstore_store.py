@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -178,12 +179,12 @@ class ObstoreStore:
     def head(self, path: str) -> ObjectMeta:
         """See :class:`migrate_storage.stores.base.Store`."""
         self._check_path(path)
-        return to_meta(path, unpanicked(lambda: self._store.head(path)))
+        return to_meta(path, self._read(path, lambda: self._store.head(path)))
 
     def head_with_attributes(self, path: str) -> tuple[ObjectMeta, Attributes]:
         """See :class:`migrate_storage.stores.base.Store`."""
         self._check_path(path)
-        found = unpanicked(lambda: self._store.get(path, options={"head": True}))
+        found = self._read(path, lambda: self._store.get(path, options={"head": True}))
         return to_meta(path, found.meta), to_attributes(found.attributes)
 
     def digest_headers(self, path: str) -> DigestHeaders:
@@ -193,7 +194,7 @@ class ObstoreStore:
     def open(self, path: str) -> _OpenedObject:
         """See :class:`migrate_storage.stores.base.Store`."""
         self._check_path(path)
-        return _OpenedObject(self._store, path, unpanicked(lambda: self._store.get(path)), self._chunk)
+        return _OpenedObject(self._store, path, self._read(path, lambda: self._store.get(path)), self._chunk)
 
     def put(
         self,
@@ -229,6 +230,10 @@ class ObstoreStore:
         try:
             answer = unpanicked(lambda: self._store.put(path, pieces, **arguments))
         except Exception as error:
+            if self._root is not None and (taken := _find_taken_name(self._root, path)):
+                raise KeyRefusedError(
+                    f"a disk cannot have a file and a folder of one name, and has {taken}: give one of them another name"
+                ) from error
             if type(error).__name__ == "AlreadyExistsError":
                 raise FileExistsError(f"an object is at {path} already") from error
             if type(error).__name__ == "PreconditionError" and "mode" in arguments:
@@ -238,6 +243,15 @@ class ObstoreStore:
             _sync_to_disk(self._root / path)
         size = len(content) if isinstance(content, bytes) else sent.bytes
         return ObjectMeta(path=path, size=size, e_tag=plain_e_tag(answer.get("e_tag")), version=answer.get("version"))
+
+    def _read(self, path: str, call: Callable[[], T]) -> T:
+        """Send a HEAD or a GET. Nothing is below a file of a disk, where obstore raises another error."""
+        try:
+            return unpanicked(call)
+        except Exception as error:
+            if self._root is not None and f"(os error {errno.ENOTDIR})" in str(error):
+                raise FileNotFoundError(f"{path} is below a file") from error
+            raise
 
     def _exists(self, path: str) -> bool:
         try:
@@ -288,6 +302,14 @@ class ObstoreStore:
         real = os.path.realpath(os.path.join(self._root, path))  # noqa: PTH118 - pathlib would not resolve a missing tail alike
         if self._within != "/" and os.path.commonpath((self._within, real)) != self._within:
             raise KeyRefusedError(f"{path} leads out of {self._within} (by .. or a symbolic link); it was not touched")
+
+
+def _find_taken_name(root: Path, path: str) -> str:
+    """Return what is where a file's folder would be, or the folder that is where the file would be; empty where nothing is."""
+    if (root / path).is_dir():
+        return f"the folder {root / path}"
+    folders = (root / folder for folder in Path(path).parents)
+    return next((f"the file {folder}" for folder in folders if folder.is_file()), "")
 
 
 def _read_in_thread(pieces: Iterator[T], ahead: int = 1) -> Iterator[T]:

@@ -89,6 +89,7 @@ def between(
         destination=destination,
         strategy=Strategy.MIRROR,
         reason="a sync",
+        may_encode=False,
         shared=shared,
         copiers=copiers,
         preservation=preservation,

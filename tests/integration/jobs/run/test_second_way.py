@@ -126,3 +126,20 @@ def test_an_encoded_object_of_gcs_is_no_sign_of_other_storage(gcs, tmp_path: Pat
     FsspecStore(gcs.fs(), "old").put(f"{bucket}/a.json", BYTES, attributes=ATTRIBUTES, create=False, part_size=None)
     name_in_row(world, 1, "a.json")
     assert prove_translation(ResolvedBackend(world.old), ["a.json"], Retry(1, threading.Event())) == 0
+
+
+def test_an_object_that_the_service_decodes_is_listed_with_the_reason(gcs, moto_s3, sqlite_url: str) -> None:
+    """Its MD5 is of the stored bytes, and nothing proves what is read; the remedy that is named copies what the application reads."""
+    bucket = gcs.new_bucket()
+    world = World(sqlite_url, places.old_gcs(gcs, bucket).build(), places.new_s3(moto_s3, moto_s3.new_bucket()).build())
+    FsspecStore(gcs.fs(), "old").put(f"{bucket}/a.json", BYTES, attributes=ATTRIBUTES, create=False, part_size=None)
+    name_in_row(world, 1, "a.json")
+    report = world.run()
+    assert (report.exit_code, report.counts) == (1, {OutcomeKind.UNVERIFIED: 1})
+    assert "decodes a.json while it sends it (Content-Encoding: gzip)" in report.problems[0].reason
+    assert "--opaque-etags" in report.problems[0].reason
+    world.contents["a.json"] = gzip.decompress(BYTES)
+    assert world.check(backend="old") == 1
+    assert world.run(opaque_etags=("old",)).exit_code == 0
+    assert world.check(backend="new") == 1
+    assert world.new.attributes("a.json").content_encoding is None

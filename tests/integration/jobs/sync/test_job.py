@@ -245,3 +245,29 @@ def test_a_limit_stops_it_and_the_same_command_goes_on(tmp_path: Path, sync: Run
     second = sync(tmp_path / "a", tmp_path / "b")
     assert second.resumed
     assert (second.exit_code, copied(second)) == (0, 60 - done)
+
+
+@pytest.mark.parametrize("keys", [("a", "a/b"), ("a", "a/b", "a/b/c"), ("d/x", "d/x/y", "other")])
+def test_of_a_file_and_a_folder_of_one_name_a_disk_gets_one(
+    keys: tuple[str, ...], tmp_path: Path, moto_s3: S3Server, sync: Run
+) -> None:
+    bucket = moto_s3.new_bucket()
+    for key in keys:
+        moto_s3.client.put_object(Bucket=bucket, Key=key, Body=key.encode())
+    for _ in range(2):
+        report = sync(s3_backend(moto_s3, bucket), tmp_path / "out")
+        assert report.exit_code == 1
+        assert all("a file and a folder of one name" in outcome.reason for outcome in report.problems)
+        found = files(tmp_path / "out")
+        assert {*found, *(outcome.source.path for outcome in report.problems)} == set(keys)
+        assert found == {key: key.encode() for key in found}
+
+
+@pytest.mark.parametrize("name", ["new\nline", "tab\tx", "x\x7f"])
+def test_no_option_is_advised_that_a_sync_does_not_have(
+    name: str, tmp_path: Path, moto_s3: S3Server, sync: Run
+) -> None:
+    write(tmp_path / "a" / name, b"1")
+    report = sync(tmp_path / "a", s3_backend(moto_s3, moto_s3.new_bucket()))
+    [listed] = report.problems
+    assert listed.reason.endswith("has a control character; give it another name")
