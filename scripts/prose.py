@@ -32,6 +32,7 @@ NOT_PROSE = (
     re.compile(r"^(```|~~~).*?^\1", re.DOTALL | re.MULTILINE),
     re.compile(r"(?<=\n\n)(?:(?: {4}.*)?\n)*(?: {4}.*\n)(?=\n|\S)"),
     re.compile(r"<!--.*?-->", re.DOTALL),
+    re.compile(r"<pre .*?</pre>", re.DOTALL),
     re.compile(r"(`+)[^`]+\1"),
     re.compile(r"(?<=\])\([^)\s]*\)"),
     re.compile(r"\"[^\"\n]{1,160}\""),

@@ -18,7 +18,7 @@ import click
 from migrate_storage.cli.completion import complete_keys
 from migrate_storage.cli.option import option
 from migrate_storage.cli.param_types import BANDWIDTH, BYTES, PATTERNS, SECONDS, Age, Names
-from migrate_storage.cli.standard_output import echo
+from migrate_storage.cli.standard_output import echo, terminal_width
 from migrate_storage.core.filters import ObjectBounds
 from migrate_storage.core.text import MiB, visible
 from migrate_storage.core.timetable import Bandwidth
@@ -250,8 +250,23 @@ class Output:
             self.print_text(lines, important=important)
 
     def print_text(self, lines: Iterable[str], *, important: bool = False) -> None:
-        """Print lines, but not with ``--json``; with ``--quiet`` only important ones."""
-        if not self.json and (important or not self.quiet):
+        """Print lines, but not with ``--json``; with ``--quiet`` only important ones.
+
+        A terminal gets them wrapped at its width, all but a command to type.
+        """
+        if self.json or (self.quiet and not important):
+            return
+        from migrate_storage.cli.output import interpreter, program
+        from migrate_storage.reporting.text import wrap_line
+
+        width, typed = terminal_width(), (program(), interpreter(), "cd ")
+        for line in lines:
+            for part in wrap_line(visible(line), None if line.strip().startswith(typed) else width):
+                echo(part)
+
+    def print_verbatim(self, lines: Iterable[str]) -> None:
+        """Print lines as they are, but not with ``--json`` or ``--quiet``."""
+        if not self.json and not self.quiet:
             for line in lines:
                 echo(visible(line))
 

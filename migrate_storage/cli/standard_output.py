@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import TextIO
 
 import click
 
-__all__ = ("echo", "reserved_stdout", "results", "send_stdout_to_stderr")
+__all__ = ("echo", "reserved_stdout", "results", "send_stdout_to_stderr", "terminal_width")
 
 _STDOUT, _STDERR = 1, 2
 """File descriptors."""
@@ -42,6 +43,14 @@ def results() -> TextIO:
 def echo(text: str, *, nl: bool = True) -> None:
     """Print a result."""
     click.echo(text, file=results(), nl=nl)
+
+
+def terminal_width() -> int | None:
+    """Return the columns of the terminal that shows the results; ``None`` where they go to a file or a pipe."""
+    try:
+        return shutil.get_terminal_size().columns if results().isatty() else None
+    except (AttributeError, ValueError):  # there is no standard output, or it is closed
+        return None
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from migrate_storage.reporting.move import describe_move_run, sum_move
 from migrate_storage.reporting.report import MAX_PROBLEMS, Report
 from migrate_storage.reporting.statistics import Figures
 
-__all__ = ("ADVICE", "describe_bytes", "headline", "next_steps", "noun", "render", "render_brief", "word")
+__all__ = ("ADVICE", "describe_bytes", "headline", "next_steps", "noun", "render", "render_brief", "word", "wrap_line")
 
 ADVICE = {
     OutcomeKind.ORPHAN: "No row names it: `orphans --quarantine` moves it to quarantine, from where it can be brought back.",
@@ -53,7 +53,7 @@ def render(report: Report, figures: Figures | None = None, width: int | None = N
         figures: what the journal's records sum up to.
         width: columns of the terminal, where lines are wrapped except for the next command; ``None`` wraps nothing.
     """
-    lines = [part for line in _render_lines(report, figures) for part in _wrap_line(visible(line), width)]
+    lines = [part for line in _render_lines(report, figures) for part in wrap_line(visible(line), width)]
     if report.next_command:
         lines += ["", "Next command", f"  {visible(report.next_command)}"]
     return "\n".join(lines)
@@ -73,8 +73,8 @@ def _has_problems(report: Report, kind: OutcomeKind) -> bool:
     return not kind.done and bool(report.counts.get(kind))
 
 
-def _wrap_line(line: str, width: int | None) -> list[str]:
-    """Return a line in parts that fit the width, the later ones below the text of the first."""
+def wrap_line(line: str, width: int | None) -> list[str]:
+    """Return a line in parts that fit the width in columns, the later ones below the text of the first."""
     if width is None or len(line) <= width:
         return [line]
     label = _LABEL.match(line)

@@ -83,7 +83,7 @@ def convert(request: _ConvertRequest) -> int:
         if file.converted.code != file.source:
             changed += 1
             if request.diff:
-                output.print_text(difference(file).splitlines())
+                output.print_verbatim(difference(file).splitlines())
             else:
                 write(file)
         remarks = sorted(_collect_remarks(file))

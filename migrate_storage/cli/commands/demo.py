@@ -69,8 +69,7 @@ def demo(request: _DemoRequest) -> int:
         echo(json.dumps({"event": "compared", **asdict(compared)}))
     elif code or compared.different or not output.quiet:
         print_report(replace(report, next_command=""))
-        echo(f"\n{_describe_comparison(compared)}\n")
-        output.print_text(_describe_next(directory))
+        output.print_text(("", *_describe_comparison(compared), "", *_describe_next(directory)), important=True)
     return EXIT_PROBLEMS if compared.different else code
 
 
@@ -84,10 +83,10 @@ def _describe_next(directory: Path) -> tuple[str, ...]:
     return ("Next commands", f"  cd {shlex.quote(str(directory))}", *lines)
 
 
-def _describe_comparison(compared: Comparison) -> str:
+def _describe_comparison(compared: Comparison) -> list[str]:
     equal = f"{amount(compared.equal, 'file')} equal to the original, byte by byte"
     lines = [f"Every row opened through FileObject.get_content(): {equal}; {len(compared.different):,} different."]
     if compared.later:
         lines.append(f"{amount(compared.later, 'file')} that the application saved later opened as well.")
     lines.extend(f"  differs: {visible(name)}" for name in compared.different)
-    return "\n".join(lines)
+    return lines
