@@ -126,6 +126,11 @@ def check(live: Live, model: dict[int, str | None], reports: list[Report]) -> tu
     return opened, excused
 
 
+def most_listed(live: Live) -> int:
+    """How many rows may be listed: few, and more where more are written at once."""
+    return max(3, live.rows // 300)
+
+
 SIZES = [
     pytest.param(("postgres", 300), id="postgres"),
     pytest.param(("sqlite", 150), id="sqlite", marks=pytest.mark.soak),
@@ -149,7 +154,7 @@ def test_what_four_processes_write_while_a_job_runs_is_true_at_its_end(
     print(f"seed {seed}: {done}, {dict(report.counts)}, {report.passes} passes")
     assert all(done.get(work) for work in ("insert", "repoint", "delete", "restore", "replace")), done
     opened, excused = check(live, model, [report])
-    assert excused <= 3, "a listed row is the exception"
+    assert excused <= most_listed(live), "a listed row is the exception"
     after = world.run(settle_time=0.1)
     assert (after.rows_remaining, after.exit_code) == (0, 0), after.problems
     check(live, model, [report, after])
@@ -178,7 +183,7 @@ def test_with_a_revert_in_the_middle(live: Live, seed: int, evidence: Evidence) 
     assert (back.state, report.state) == ("completed", "completed")
     assert back.rows_repointed > 0
     opened, excused = check(live, model, [half, back, report])
-    assert excused <= 3, "a listed row is the exception"
+    assert excused <= most_listed(live), "a listed row is the exception"
     evidence.record(
         "the same with a revert in the middle", opened=opened, listed=excused, writes=done, reverted=back.rows_repointed,
         database=world.engine.dialect.name,

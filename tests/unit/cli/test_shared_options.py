@@ -11,7 +11,7 @@ LONG = "info: new: the destination keeps no content type or metadata beside the 
 COMMAND = "  migrate-storage plan --app a.very.long.name --from old --to new"
 
 
-@pytest.mark.parametrize(("width", "lines"), [(40, [LONG[:37], "  type or metadata beside the bytes"]), (None, [LONG])])
+@pytest.mark.parametrize(("width", "lines"), [(60, [LONG[:-17], "  beside the bytes"]), (None, [LONG])])
 def test_text_is_wrapped_at_the_width_of_a_terminal(
     width: int | None, lines: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
