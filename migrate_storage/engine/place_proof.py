@@ -36,8 +36,8 @@ from migrate_storage.translate import same_service, unaddressable
 from migrate_storage.translate.places import resolve_links
 
 __all__ = (
-    "PlaceProof", "are_local", "check_translated_urls", "compare_ways", "is_same_object", "prove_by_probe", "prove_in_place",
-    "prove_places", "prove_translation",
+    "PlaceProof", "are_local", "check_translated_urls", "compare_ways", "find_buckets", "is_same_object", "prove_by_probe",
+    "prove_in_place", "prove_places", "prove_translation", "write_probe",
 )  # fmt: skip
 
 _SERVER_CACHE_SECONDS = 1.5
@@ -311,14 +311,14 @@ def prove_by_probe(
         )
     if "memory" in (source.root.service, destination.root.service) and not known:
         return PlaceProof(shared=False)
-    buckets = _find_buckets(source, filenames)
+    buckets = find_buckets(source, filenames)
     what = describe_destination(destination)
     name = f"{SCRATCH}/{uuid.uuid4().hex}"
     at = destination.resolve(name)
     place = resolve_links(destination.place(name))
     try:
         try:
-            _write_probe(at, retry)
+            write_probe(at, retry)
         except StoreRequestError as error:
             if error.failure.kind is FailureKind.DENIED and known:
                 return PlaceProof(shared=True, by_objects=True)
@@ -411,7 +411,7 @@ def _prove_deployed(
     source: ResolvedBackend, deployed: ResolvedBackend, filenames: Sequence[str], retry: Retry
 ) -> PlaceProof:
     """Prove that an object which is written through a translation is seen through the application's filesystem."""
-    for root in _find_buckets(source, filenames).values():
+    for root in find_buckets(source, filenames).values():
         name = f"{SCRATCH}/{uuid.uuid4().hex}"
         place = replace(root, key=(source.root.key if source.root.root else "") + name)
         at, live = deployed.resolve_place(place), source.resolve_live_place(place)
@@ -419,7 +419,7 @@ def _prove_deployed(
         if at is None or live is None or root.service == "http" or whole_disk:
             return PlaceProof(shared=True, by_objects=True)
         try:
-            _write_probe(at, retry)
+            write_probe(at, retry)
             seen = _may_exist(live, retry)
         except StoreRequestError as error:
             if error.failure.kind in (FailureKind.DENIED, FailureKind.PERMANENT, FailureKind.FULL):
@@ -440,7 +440,8 @@ def _prove_deployed(
     return PlaceProof(shared=True)
 
 
-def _write_probe(at: ObjectAt, retry: Retry) -> None:
+def write_probe(at: ObjectAt, retry: Retry) -> None:
+    """Write a small object, whether or not there is one."""
     retry.call(lambda: at.store.put(at.key, b"probe", attributes=Attributes(), create=False, part_size=None))
 
 
@@ -454,7 +455,7 @@ def _check_own_view(side: ResolvedBackend, name: str, retry: Retry) -> None:
         )
 
 
-def _find_buckets(source: ResolvedBackend, filenames: Iterable[str]) -> dict[str, Place]:
+def find_buckets(source: ResolvedBackend, filenames: Iterable[str]) -> dict[str, Place]:
     """Return the source's own bucket, or those of some rows' files."""
     if source.root.root:
         return {source.root.root: source.root}

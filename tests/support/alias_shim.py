@@ -1,4 +1,4 @@
-"""Stands before an S3 server that checks no signature, gives a bucket a second name, and refuses to be written to.
+"""Stands before an S3 server that checks no signature, gives a bucket a second name or a fallback bucket, and refuses to be written to.
 
 Access points, gateways and mounts show one bucket under two names; credentials often may read only.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -23,6 +23,8 @@ class AliasShim:
     #: The second name of a bucket, and its own name with a prefix.
     alias: str = ""
     bucket: str = ""
+    #: Buckets in which it finds what a bucket lacks.
+    fallback: dict[str, str] = field(default_factory=dict)
     #: Whether PUT, POST and DELETE are forbidden.
     read_only: bool = False
     #: PUTs that came.
@@ -47,6 +49,13 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path
         if shim.alias and f"{path}/".startswith((f"/{shim.alias}/", f"/{shim.alias}?")):
             path = f"/{shim.bucket}{path[len(shim.alias) + 1 :]}"
+        status, content, headers = self._ask(path, body)
+        bucket, _, key = path.lstrip("/").partition("/")
+        if status == 404 and self.command in ("GET", "HEAD") and bucket in shim.fallback:
+            status, content, headers = self._ask(f"/{shim.fallback[bucket]}/{key}", body)
+        self._answer(status, content, headers)
+
+    def _ask(self, path: str, body: bytes) -> tuple[int, bytes, dict[str, str]]:
         with contextlib.closing(HTTPConnection("127.0.0.1", self.server.upstream, timeout=60)) as upstream:
             upstream.putrequest(self.command, path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():
@@ -54,7 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
                     upstream.putheader(name, value)
             upstream.endheaders(body or None)
             answer = upstream.getresponse()
-            self._answer(answer.status, answer.read(), dict(answer.getheaders()))
+            return answer.status, answer.read(), dict(answer.getheaders())
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _handle
 

@@ -21,6 +21,7 @@ from migrate_storage.core.text import amount
 from migrate_storage.cutover.resolved import sides_of
 from migrate_storage.database.connection import Database
 from migrate_storage.engine.place_proof import prove_places
+from migrate_storage.engine.pull_through import refuse_pull_through
 from migrate_storage.engine.references import ReferencedPlaces, ServiceIdentity
 from migrate_storage.jobs.base import Job, JobDescription
 from migrate_storage.jobs.census import refuse_where_named
@@ -121,6 +122,8 @@ class PurgeJob(Job[_Facts]):
                 f"the destination {destination.key!r} may not be written, so that nothing proves that it is another place than {source.key!r}: "
                 "grant the right to write below .migrate-storage/ there; nothing was deleted"
             )
+        if options.yes and not options.unreferenced_copies:
+            refuse_pull_through(source, destination, filenames, self.context.retry)
         services = ServiceIdentity(sides.values(), apart=None if proof.shared else (source, destination))
         with ReferencedPlaces(services) as references, all_rows(self._application, database) as everywhere:
 

@@ -170,6 +170,45 @@ def test_a_purge_proves_again_that_there_are_two_places(
     assert keys(moto_s3.store(bucket)) == set(world.contents)
 
 
+@pytest.mark.parametrize("prefix", ["", "/media"])
+def test_a_purge_proves_that_the_destination_does_not_fetch_from_the_source(
+    moto_s3, sqlite_url: str, prefix: str
+) -> None:
+    """A bucket that finds in the source what it lacks shows each object as equal, and keeps none."""
+    here, there = moto_s3.new_bucket(), moto_s3.new_bucket()
+    with alias_shim(moto_s3.service.port) as shim:
+        shim.fallback[there] = here
+        new = places.new_s3(moto_s3.behind(shim.endpoint), f"{there}{prefix}").build()
+        world = World(sqlite_url, places.old_s3(moto_s3, f"{here}{prefix}").build(), new)
+        world.fill(3)
+        assert world.run().exit_code == 0
+        assert not keys(moto_s3.store(there))
+        purge = PurgeJob(world.application, PurgeOptions(older_than=0.0, yes=True))
+        with pytest.raises(ConfigurationError, match="fetches what it lacks from there"):
+            purge.run()
+        assert world.check(backend="new") == 3
+        shim.fallback.clear()
+        assert world.run(recheck=True).exit_code == 0
+        report = PurgeJob(world.application, PurgeOptions(older_than=0.0, yes=True)).run()
+        assert (report.exit_code, report.counts) == (0, {OutcomeKind.DELETED: 3})
+        assert world.check(backend="new") == 3
+    assert not keys(moto_s3.store(here))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_purge_leaves_no_probe_object_at_the_source(moto_s3, tmp_path: Path, sqlite_url: str, whole: bool) -> None:
+    bucket = moto_s3.new_bucket()
+    old = places.old_s3(moto_s3, None) if whole else places.old_local(tmp_path / "old")
+    world = World(sqlite_url, old.build(), places.new_s3(moto_s3, moto_s3.new_bucket()).build())
+    world.fill(2, prefix=f"{bucket}/" if whole else "")
+    assert world.run().exit_code == 0
+    report = PurgeJob(world.application, PurgeOptions(older_than=0.0, yes=True)).run()
+    assert (report.exit_code, report.counts) == (0, {OutcomeKind.DELETED: 2})
+    assert not keys(moto_s3.store(bucket))
+    assert not whole or not [path for path in tmp_path.glob("old/**/*") if path.is_file()]
+    assert world.check(backend="new") == 2
+
+
 def test_a_rekey_where_nothing_may_be_written_compares_each_object(moto_s3, sqlite_url: str) -> None:
     bucket = moto_s3.new_bucket()
     with alias_shim(moto_s3.service.port, read_only=True) as shim:
