@@ -1,6 +1,6 @@
 """Refuse to delete sources where the destination fetches what it lacks from them.
 
-A cache, a gateway, or a bucket with a fallback bucket shows objects of the source that nobody has copied. They are
+A cache, a gateway, or a bucket with a fallback bucket shows objects of the source that were never copied. They are
 gone with the source. An object that is written at the source shows it: it must not be found at the destination.
 """
 
@@ -15,6 +15,7 @@ from migrate_storage.core.errors import KeyRefusedError, PreflightError
 from migrate_storage.core.model import Place
 from migrate_storage.engine.place_proof import find_buckets, write_probe
 from migrate_storage.engine.probe import SCRATCH, describe_destination, explain_unusable, remove_scratch_folder
+from migrate_storage.engine.references import ServiceIdentity
 from migrate_storage.stores.base import ObjectAt
 from migrate_storage.stores.failures import FailureKind
 from migrate_storage.stores.resolved_backend import ResolvedBackend
@@ -24,7 +25,11 @@ __all__ = ("refuse_pull_through",)
 
 
 def refuse_pull_through(
-    source: ResolvedBackend, destination: ResolvedBackend, filenames: Sequence[str], retry: Retry
+    source: ResolvedBackend,
+    destination: ResolvedBackend,
+    filenames: Sequence[str],
+    services: ServiceIdentity,
+    retry: Retry,
 ) -> None:
     """Check that an object which is written at the source is not found at the destination.
 
@@ -32,10 +37,11 @@ def refuse_pull_through(
         source: the side whose objects are to be deleted.
         destination: the side that has their copies.
         filenames: of some objects of the source.
+        services: knows which places may be the same; what is one place is left to other rules.
         retry: how a failed request is sent again.
 
     Raises:
-        PreflightError: it is found, or the source may not be written.
+        PreflightError: it is found, or a store did not answer. Where the source may not be written, nothing is known.
     """
     for root in find_buckets(source, filenames).values():
         if root.service in ("memory", "http") or (root.service == "file" and not source.root.key):
@@ -43,15 +49,15 @@ def refuse_pull_through(
         name = f"{SCRATCH}/{uuid.uuid4().hex}"
         place = replace(root, key=(source.root.key if source.root.root else "") + name)
         filename = name if source.root.root else f"{root.root}/{name}"
-        at, there = _locate(source, destination, filename, place)
+        at, there = _locate(source, destination, filename, place, services)
         if at is None or there is None:
             continue
         try:
             write_probe(at, retry)
             found = retry.or_none_if_missing(there.head) is not None
         except StoreRequestError as error:
-            if root.service not in ("s3", "gcs", "azure") and error.failure.kind is not FailureKind.TRANSIENT:
-                continue  # a folder that cannot be made
+            if error.failure.kind in (FailureKind.DENIED, FailureKind.PERMANENT, FailureKind.MISSING):
+                continue  # without the right to write, or a folder that cannot be made
             what = f"the source {source.key!r} or {describe_destination(destination)}"
             doing = f"writing a probe object below {SCRATCH}/ at the source, which shows whether the destination fetches what it lacks from there,"
             raise PreflightError(f"{explain_unusable(what, doing, error)}; nothing was deleted") from error
@@ -69,10 +75,12 @@ def refuse_pull_through(
 
 
 def _locate(
-    source: ResolvedBackend, destination: ResolvedBackend, filename: str, place: Place
+    source: ResolvedBackend, destination: ResolvedBackend, filename: str, place: Place, services: ServiceIdentity
 ) -> tuple[ObjectAt | None, ObjectAt | None]:
     try:
-        copy = destination.resolve(source.registration.relative(filename, place))
-        return source.resolve_place(place), copy
+        path = source.registration.relative(filename, place)
+        if services.may_be_same(place, destination.place(path)):
+            return None, None
+        return source.resolve_place(place), destination.resolve(path)
     except (KeyRefusedError, ValueError):
         return None, None

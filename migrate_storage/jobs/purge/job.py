@@ -122,9 +122,9 @@ class PurgeJob(Job[_Facts]):
                 f"the destination {destination.key!r} may not be written, so that nothing proves that it is another place than {source.key!r}: "
                 "grant the right to write below .migrate-storage/ there; nothing was deleted"
             )
-        if options.yes and not options.unreferenced_copies:
-            refuse_pull_through(source, destination, filenames, self.context.retry)
         services = ServiceIdentity(sides.values(), apart=None if proof.shared else (source, destination))
+        if options.yes and not options.unreferenced_copies:
+            refuse_pull_through(source, destination, filenames, services, self.context.retry)
         with ReferencedPlaces(services) as references, all_rows(self._application, database) as everywhere:
 
             def read_rows() -> float:
