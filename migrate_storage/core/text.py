@@ -83,11 +83,14 @@ def age(seconds: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds for a person, such as ``0.8 s`` or ``2 h 05 min``."""
+    """Return seconds for a person in at most two units, such as ``0.8 s``, ``2 h 05 min`` or ``30 d``."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
+        return f"{minutes} min" + (f" {rest:02d} s" if rest else "")
     hours, minutes = divmod(minutes, 60)
-    return f"{hours:,} h {minutes:02d} min"
+    if hours < 48:
+        return f"{hours} h" + (f" {minutes:02d} min" if minutes else "")
+    days, hours = divmod(hours, 24)
+    return f"{days:,} d" + (f" {hours:02d} h" if hours else "")

@@ -47,8 +47,8 @@ def test_the_tables_are_created_shown_pruned_and_dropped(project: Project) -> No
     assert ours
     assert all(name.startswith("migrate_storage_") and name in statements for name in ours)
     project(*RUN)
-    assert "Forgot 0 lines" in project("journal", "prune", *APP).stdout
-    assert "Forgot 20 lines" in project("journal", "prune", *APP, "--older-than", "0").stdout
+    assert "Deleted 0 records" in project("journal", "prune", *APP).stdout
+    assert "Deleted 20 records" in project("journal", "prune", *APP, "--older-than", "0").stdout
     assert "10 repointed" in project("report", *APP).stdout
     asked = project("journal", "drop", *APP)
     assert asked.returncode == 130

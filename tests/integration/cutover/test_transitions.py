@@ -226,7 +226,7 @@ def test_upload_urls_that_may_still_be_used(world: World) -> None:
     step = world.steps().advance()
     assert against(step) == {"uploads": 2}
     assert (
-        "until the last one expires: 1 h 00 min"
+        "until the last one expires: 1 h"
         in next(each for each in step.conditions if each.name == "uploads").message
     )
     assert world.steps().rollback().taken

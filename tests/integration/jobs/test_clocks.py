@@ -156,7 +156,7 @@ def test_runs_are_forgotten_by_their_true_age_and_seen_alive(world: World, on_ma
         world.run()
     with on_machine(hours):
         prune = ["journal", "prune", "--journal", world.url, "--older-than", "1h"]
-        assert "Forgot 0" in CliRunner().invoke(cli, prune, catch_exceptions=False).output
+        assert "Deleted 0" in CliRunner().invoke(cli, prune, catch_exceptions=False).output
         world.sql("UPDATE migrate_storage_run SET finished = NULL, report = NULL, state = 'running' WHERE kind = 'run'")
         shown = CliRunner().invoke(cli, ["status", "--journal", world.url], catch_exceptions=False).output
         assert "last sign of life" in shown
@@ -164,7 +164,7 @@ def test_runs_are_forgotten_by_their_true_age_and_seen_alive(world: World, on_ma
         told = CliRunner().invoke(cli, ["control", "pause", "--journal", world.url], catch_exceptions=False).output
         assert "no heartbeat" not in told
         world.sql(f"UPDATE migrate_storage_run SET finished = updated - {2 * HOUR}")
-        assert "Forgot 0" not in CliRunner().invoke(cli, prune, catch_exceptions=False).output
+        assert "Deleted 0" not in CliRunner().invoke(cli, prune, catch_exceptions=False).output
 
 
 @pytest.mark.parametrize("hours", [-3, 3])

@@ -285,9 +285,5 @@ def test_an_unknown_state_is_refused() -> None:
 def test_numbers_are_said_as_a_person_would() -> None:
     assert [amount(0, "row"), amount(1, "row"), amount(1200, "pass", "passes")] == ["0 rows", "1 row", "1,200 passes"]
     assert [size(0), size(1023), size(1024), size(5 * 1024**4)] == ["0 B", "1023 B", "1.0 KiB", "5.0 TiB"]
-    assert [duration(0.84), duration(59.96), duration(200), duration(7500)] == [
-        "0.8 s",
-        "60.0 s",
-        "3 min 20 s",
-        "2 h 05 min",
-    ]
+    shown = [duration(seconds) for seconds in (0.84, 59.96, 200, 600, 7500, 36000, 30 * 86400, 3 * 86400 + 3600)]
+    assert shown == ["0.8 s", "60.0 s", "3 min 20 s", "10 min", "2 h 05 min", "10 h", "30 d", "3 d 01 h"]
