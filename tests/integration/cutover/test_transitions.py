@@ -225,10 +225,7 @@ def test_upload_urls_that_may_still_be_used(world: World) -> None:
         world.outbox.leave_for_repair(name, world.outbox.open_entry(name, side, expires=time.time() + 3600))
     step = world.steps().advance()
     assert against(step) == {"uploads": 2}
-    assert (
-        "until the last one expires: 1 h"
-        in next(each for each in step.conditions if each.name == "uploads").message
-    )
+    assert "until the last one expires: 1 h" in next(each for each in step.conditions if each.name == "uploads").message
     assert world.steps().rollback().taken
     world.follow()
     assert against(world.steps().rollback()) == {"uploads": 1}
