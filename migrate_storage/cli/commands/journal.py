@@ -140,4 +140,6 @@ def prune(request: _PruneRequest) -> None:
             while gone := database.transaction(lambda connection: journal_tables.prune(connection, before)):
                 count += gone
     when = duration(request.older_than)
-    request.output.print_message("pruned", f"Deleted {amount(count, 'record')} of what was finished more than {when} ago.")
+    request.output.print_message(
+        "pruned", f"Deleted {amount(count, 'record')} of what was finished more than {when} ago."
+    )
