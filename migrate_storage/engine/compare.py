@@ -21,7 +21,7 @@ from migrate_storage.core.spill import SpilledList, SpilledMap
 from migrate_storage.engine.canary import is_canary
 from migrate_storage.engine.probe import SCRATCH
 from migrate_storage.engine.verify import compare_content
-from migrate_storage.stores.base import ObjectAt
+from migrate_storage.stores.base import ObjectAt, lower_digest
 from migrate_storage.stores.failures import classify
 from migrate_storage.stores.listing import ListedKey, Listing, ListingStream, refuse_slash_key
 from migrate_storage.stores.resolved_backend import ResolvedBackend
@@ -184,9 +184,13 @@ def _digests_agree(held: ObjectMeta, found: ObjectMeta) -> bool | None:
     """Whether a digest of both sides is equal; ``None`` where they share none. ETags that differ prove nothing."""
     if held.md5 and found.md5:
         return held.md5 == found.md5
-    if held.e_tag and held.e_tag == found.e_tag and _DIGEST.fullmatch(held.e_tag):
+    e_tags = [lower_digest(meta.e_tag) for meta in (held, found)]
+    if e_tags[0] and e_tags[0] == e_tags[1] and _DIGEST.fullmatch(e_tags[0]):
         return True
-    tags = [{tag for tag in (meta.md5, meta.e_tag) if tag and _DIGEST.fullmatch(tag)} for meta in (held, found)]
+    tags = [
+        {tag for tag in (meta.md5, e_tag) if tag and _DIGEST.fullmatch(tag)}
+        for meta, e_tag in zip((held, found), e_tags, strict=True)
+    ]
     return True if tags[0] & tags[1] else None
 
 

@@ -33,7 +33,7 @@ from migrate_storage.engine.verify import (
     consistent_with,
     read_digests,
 )
-from migrate_storage.stores.base import ObjectAt
+from migrate_storage.stores.base import ObjectAt, lower_digest
 from migrate_storage.stores.failures import ObjectCheckError
 from migrate_storage.stores.obstore_store import HEADERS, readable_attributes
 
@@ -179,7 +179,7 @@ class ExistingObjects:
         return None if one is None or two is None else (one, two)
 
     def _head_for_digest(self, at: ObjectAt, meta: ObjectMeta, evidence: str, *, opaque: bool) -> _Digest | None:
-        if opaque or MULTIPART.fullmatch(meta.e_tag or ""):
+        if opaque or MULTIPART.fullmatch(lower_digest(meta.e_tag) or ""):
             return None
         told = self._retry.call(lambda: at.store.digest_headers(at.key))
         if told.e_tag is None or told.e_tag != meta.e_tag:

@@ -38,7 +38,7 @@ from migrate_storage.engine.transfer import (
     UnverifiedCopy,
     copy_bytes,
 )
-from migrate_storage.stores.base import ObjectAt, Opened, is_content_tag
+from migrate_storage.stores.base import ObjectAt, Opened, is_content_tag, lower_digest
 from migrate_storage.stores.failures import FailureKind, ObjectCheckError
 from migrate_storage.stores.retry import Retry, StoreRequestError
 
@@ -255,7 +255,7 @@ def verify(copied: UnverifiedCopy, source: ObjectAt, destination: ObjectAt, retr
 def _prove_source(copied: UnverifiedCopy, source: ObjectAt, retry: Retry) -> str:
     if source.store.is_local:
         return LOCAL_SOURCE
-    if copied.source.e_tag in copied.e_tags or copied.source.md5 in copied.e_tags:
+    if _has_known_digest(copied, copied.source):
         return SOURCE_DIGEST
     if not copied.opaque_source and _has_claimed_digest(source, copied.source, copied.e_tags, retry):
         return SOURCE_DIGEST
@@ -278,7 +278,7 @@ def _has_claimed_digest(at: ObjectAt, found: ObjectMeta, e_tags: Collection[str]
     claimed = claimed_digest(found)
     if claimed in e_tags:
         return True
-    if claimed is None and MULTIPART.fullmatch(found.e_tag or ""):
+    if claimed is None and MULTIPART.fullmatch(lower_digest(found.e_tag) or ""):
         # No header of S3 shows more of an upload in parts.
         return False
     told = retry.call(lambda: at.store.digest_headers(at.key))
@@ -297,7 +297,8 @@ def _has_claimed_digest(at: ObjectAt, found: ObjectMeta, e_tags: Collection[str]
 
 def claimed_digest(found: ObjectMeta) -> str | None:
     """Return the MD5 that a store reports of the whole object; ``None`` where it reports none."""
-    return found.md5 or (found.e_tag if MD5.fullmatch(found.e_tag or "") else None)
+    tag = lower_digest(found.e_tag)
+    return found.md5 or (tag if MD5.fullmatch(tag or "") else None)
 
 
 def _describe_contradiction(at: ObjectAt, claimed: str, removed_encoding: str) -> str:
@@ -313,7 +314,7 @@ def _describe_contradiction(at: ObjectAt, claimed: str, removed_encoding: str) -
 
 
 def _has_known_digest(copied: UnverifiedCopy, found: ObjectMeta) -> bool:
-    return found.e_tag in copied.e_tags or found.md5 in copied.e_tags
+    return lower_digest(found.e_tag) in copied.e_tags or found.md5 in copied.e_tags
 
 
 def _prove_destination(copied: UnverifiedCopy, destination: ObjectAt, retry: Retry) -> str:

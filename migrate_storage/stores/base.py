@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from migrate_storage.core.model import Attributes, ObjectMeta
 
-__all__ = ("DigestHeaders", "ObjectAt", "Opened", "Store", "content_tag", "is_content_tag", "plain_e_tag")
+__all__ = (
+    "DigestHeaders",
+    "ObjectAt",
+    "Opened",
+    "Store",
+    "content_tag",
+    "is_content_tag",
+    "lower_digest",
+    "plain_e_tag",
+)
 
 _CONTENT_TAG = "sha256-"
+_UPPER_DIGEST = re.compile("[0-9A-F]{32}(-[0-9]+)?")
 
 
 def plain_e_tag(e_tag: str | None) -> str | None:
     """Return an ETag without quotes and weakness mark: LIST, HEAD and PUT differ."""
     return (e_tag or "").removeprefix("W/").strip('"') or None
+
+
+def lower_digest(e_tag: str | None) -> str | None:
+    """Return an ETag, in lower case where it has the form of a digest: some services write digests in upper case."""
+    return e_tag.lower() if e_tag and _UPPER_DIGEST.fullmatch(e_tag) else e_tag
 
 
 def content_tag(sha256: str) -> str:

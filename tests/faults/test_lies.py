@@ -30,7 +30,7 @@ from migrate_storage.reporting import Report
 from tests.support.engine import registrations as places
 from tests.support.engine.world import World
 from tests.support.evidence import Evidence
-from tests.support.lies import LIES, Lie, lagging_listing, s3_entries
+from tests.support.lies import LIES, Lie, lagging_listing, other_etags, s3_entries
 from tests.support.lying_proxy import Liar, lying_proxy
 from tests.support.servers import AzureServer, GCSServer, S3Server
 
@@ -285,6 +285,24 @@ def test_no_row_names_wrong_or_missing_parts(
     made.liar.lie = None
     assert made.liar.told
     assert made.judge(report) >= 1
+
+
+@pytest.mark.parametrize("flips", [True, False])
+@pytest.mark.parametrize(
+    "write", [str.upper, lambda tag: f"W/{tag}", lambda tag: tag.strip('"')], ids=["upper case", "weak", "no quotes"]
+)
+@pytest.mark.parametrize("listings", [True, False])
+def test_an_md5_is_known_however_the_source_writes_it(
+    rclone_s3: S3Server, lying_world: Any, monkeypatch: pytest.MonkeyPatch, write: Any, flips: bool, listings: bool
+) -> None:
+    monkeypatch.setattr(listing_evidence, "MIN_WANTED_OBJECTS", 1 if listings else 10**9)
+    made: LyingWorld = lying_world(rclone_s3)
+    made.liar.lie, made.liar.chosen = other_etags(write, flips=flips), frozenset(sorted(made.world.contents)[:3])
+    report = made.world.run(settle_time=0, consistent_listings=("old",) if listings else ())
+    made.liar.lie = None
+    assert made.liar.told
+    assert made.judge(report) == (ROWS - 3 if flips else ROWS)
+    assert not any("source_reread" in proof for proof in report.verified_by), report.verified_by
 
 
 def test_the_lies_are_what_verifying_finds(

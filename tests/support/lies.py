@@ -7,12 +7,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from urllib.parse import parse_qs, urlsplit
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, unescape
 
 from tests.support.lying_proxy import ENTRY, Answer, Liar, Request, entry_key, md5
 from tests.support.servers import S3Server
 
-__all__ = ("LIES", "Lie", "lagging_listing", "s3_entries")
+__all__ = ("LIES", "Lie", "lagging_listing", "other_etags", "s3_entries")
 
 Tell = Callable[[Liar, Request], Answer]
 
@@ -363,6 +363,29 @@ def lagging_listing(lag: float, *, by_page: bool, per_request: int = 1000) -> Li
     cached: dict[str, tuple[float, Answer | None]] = {}
     tell = list_page_of_earlier if by_page else list_bucket_of_earlier
     return Lie(name="lagging_listing", side="source", calls=frozenset({"LIST"}), tell=tell, rewrites=True)
+
+
+def other_etags(write: Callable[[str], str], *, flips: bool) -> Lie:
+    """Return the lie of a source that writes its ETags in another way.
+
+    Args:
+        write: returns an ETag as the source writes it, with its quotes.
+        flips: whether each GET flips one bit.
+    """
+
+    def tell_other_etag(liar: Liar, request: Request) -> Answer:
+        if request.call == "LIST":
+            return _edit_entries(liar, request, lambda entry: re.sub(rb"(?<=<ETag>).*?(?=</ETag>)", rewrite, entry))
+        answer = liar.forward(request)
+        if "etag" not in answer.headers:
+            return answer
+        body = _flipped(answer.body) if flips and request.call == "GET" else None
+        return answer.having(body, etag=write(answer.headers["etag"]))
+
+    def rewrite(found: re.Match[bytes]) -> bytes:
+        return escape(write(unescape(found[0].decode(), {"&quot;": '"'}))).encode()
+
+    return Lie(name="other_etags", side="source", calls=frozenset({"GET", "HEAD", "LIST"}), tell=tell_other_etag)
 
 
 def s3_entries(server: S3Server, bucket: str) -> list[tuple[str, str]]:

@@ -30,6 +30,7 @@ from migrate_storage.jobs.context import JobContext
 from migrate_storage.jobs.sync.backup import BackupCopier
 from migrate_storage.jobs.sync.deletions import ExtraneousDeleter, SpilledPairs
 from migrate_storage.jobs.sync.options import SyncOptions
+from migrate_storage.stores.base import lower_digest
 from migrate_storage.stores.failures import Failure
 from migrate_storage.stores.listing import Listing, describe_slash_key, refuse_slash_key
 from migrate_storage.stores.retry import CircuitBreaker, StoreRequestError
@@ -344,7 +345,7 @@ class Reconciler:
 
 def _contradict(held: ObjectMeta, found: ObjectMeta) -> bool:
     """Whether both report a digest of the whole object, and they differ: then only the bytes decide."""
-    tags = [meta.md5 or meta.e_tag or "" for meta in (held, found)]
+    tags = [meta.md5 or lower_digest(meta.e_tag) or "" for meta in (held, found)]
     return tags[0] != tags[1] and all(len(tag) == 32 and not set(tag) - set("0123456789abcdef") for tag in tags)
 
 
