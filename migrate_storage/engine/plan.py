@@ -255,9 +255,10 @@ def choose_strategy(
             f"both keys reach the same storage{note}: bytes stay where they are, only rows change",
         )
     else:
+        apart = "different places of one storage" if proof.shared and note else "different storage"
         strategy, reason = (
             Strategy.MOVE,
-            f"the keys reach different storage{note}: each object is copied and verified, then its rows are re-pointed",
+            f"the keys reach {apart}{note}: each object is copied and verified, then its rows are re-pointed",
         )
     return MigrationPlan(
         source=source,

@@ -123,6 +123,17 @@ def test_one_place_under_two_names_is_found_out_by_a_probe(rclone_s3, sqlite_url
     assert {meta["path"] for meta in obstore.list(rclone_s3.store(bucket)).collect()} == set(world.contents)
 
 
+def test_two_buckets_of_one_server_under_two_names_are_two_places(rclone_s3, sqlite_url: str) -> None:
+    """The reason does not say at once that the storage differs and that one side shows the object of the other."""
+    old = places.old_s3(rclone_s3, rclone_s3.new_bucket())
+    new = places.new_s3(rclone_s3.by_another_name, rclone_s3.new_bucket())
+    world = World(sqlite_url, old.build(), new.build())
+    world.fill(2)
+    report = world.run()
+    assert (report.strategy, report.exit_code) == (Strategy.MOVE, 0)
+    assert "the keys reach different places of one storage (a probe object" in report.strategy_reason
+
+
 def test_two_servers_are_told_apart_by_the_same_probe(rclone_s3, moto_s3, sqlite_url: str) -> None:
     bucket = rclone_s3.new_bucket()
     moto_s3.client.create_bucket(Bucket=bucket)
