@@ -99,7 +99,7 @@ def load_application(
 
     Args:
         target: ``module`` or ``module:name``. The name may be dotted. It names a callable without arguments, a
-            Litestar, FastAPI, Starlette or Flask application, an advanced-alchemy configuration or plugin, a list of
+            Litestar, FastAPI, Starlette, Flask or Sanic application, an advanced-alchemy configuration or plugin, a list of
             them, an engine or a session maker. Without a name the attributes of the module are searched. Instead of
             a string, ``target`` may be such an object.
         bind_key: The database, if the application has several: an advanced-alchemy bind key, or the name of the

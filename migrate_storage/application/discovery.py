@@ -83,6 +83,8 @@ def _yield_framework_databases(value: object, name: str) -> Iterator[NamedDataba
     library = type(value).__module__.partition(".")[0]
     if library == "advanced_alchemy" and hasattr(value, "config"):
         yield from _yield_databases(list(value.config), name)
+    elif library == "advanced_alchemy" and hasattr(value, "sqlalchemy_config"):  # the one for Sanic
+        yield from _yield_databases(list(value.sqlalchemy_config), name)
     elif _is_instance(value, "litestar", "Litestar"):
         for plugin in value.plugins:  # type: ignore[attr-defined]
             if type(plugin).__module__.startswith("advanced_alchemy."):
@@ -91,6 +93,16 @@ def _yield_framework_databases(value: object, name: str) -> Iterator[NamedDataba
         yield from _yield_databases(getattr(value.state, "advanced_alchemy", None), name)  # type: ignore[attr-defined]
     elif _is_instance(value, "flask", "Flask"):
         yield from _yield_databases(value.extensions.get("advanced_alchemy"), name)  # type: ignore[attr-defined]
+    elif _is_instance(value, "sanic", "Sanic"):
+        for extension in _list_sanic_extensions(value):
+            yield from _yield_databases(extension, name)
+
+
+def _list_sanic_extensions(application: object) -> list[object]:
+    """Return the extensions of advanced-alchemy that a Sanic application has, or gets when it starts."""
+    registry = getattr(getattr(sys.modules.get("sanic_ext"), "Extend", None), "_pre_registry", ())
+    started = getattr(getattr(application, "_ext", None), "extensions", ())
+    return [each for each in (*registry, *started) if getattr(each, "_app", None) is application]
 
 
 def _yield_bound_databases(binds: Mapping[Any, Any], name: str) -> Iterator[NamedDatabase]:

@@ -92,8 +92,8 @@ class ApplicationOptions:
 
     app: str | None = option(
         metavar="MODULE[:NAME]",
-        help="The application: importing it registers backends and models. NAME may be a Litestar, FastAPI or "
-        "Flask application, an advanced-alchemy configuration, an engine, or a callable that returns one.",
+        help="The application: importing it registers backends and models. NAME may be a Litestar, FastAPI, "
+        "Flask or Sanic application, an advanced-alchemy configuration, an engine, or a callable that returns one.",
     )
     bind_key: str | None = option(metavar="NAME", help="Which database, where the application has several.")
     lifespan: bool = option(

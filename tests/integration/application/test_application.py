@@ -96,6 +96,16 @@ FLASK = f"""
         return made
     site = create_app()
 """
+SANIC = f"""
+    from sanic import Sanic
+    from advanced_alchemy.extensions.sanic import AdvancedAlchemy, SQLAlchemySyncConfig
+    def create_app():
+        made = Sanic(f"site_{{len(Sanic._app_registry)}}")
+        create_app.extension = AdvancedAlchemy(sqlalchemy_config={SYNC}, sanic_app=made)
+        return made
+    site = create_app()
+    extension = create_app.extension
+"""
 PLAIN_CONFIG = f"""
     from advanced_alchemy.config import SQLAlchemySyncConfig, SQLAlchemyAsyncConfig
     config = {SYNC}
@@ -117,6 +127,7 @@ PLAIN = """
         pytest.param(LITESTAR, ["", ":site", ":create_app"], id="litestar"),
         pytest.param(FASTAPI, ["", ":site", ":create_app"], id="fastapi"),
         pytest.param(FLASK, ["", ":site", ":create_app"], id="flask"),
+        pytest.param(SANIC, ["", ":site", ":create_app", ":extension"], id="sanic"),
         pytest.param(PLAIN_CONFIG, ["", ":config", ":configs", ":make", ":make_async"], id="advanced-alchemy"),
         pytest.param(PLAIN, ["", ":engine", ":Session", ":Scoped", ":Report"], id="plain"),
     ],
