@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from advanced_alchemy.cache.serializers import default_deserializer, default_serializer
 from advanced_alchemy.config import SQLAlchemyAsyncConfig
 from advanced_alchemy.types import StoredObject
 from advanced_alchemy.types.file_object import FileObject, storages
@@ -65,6 +66,7 @@ FAULTS = {
     "pydantic_json": "pydantic does not read the JSON that it wrote of a FileObject.",
 }  # fmt: skip
 UNMENDED = {
+    "cache_serializer": "A repository's cache returns the text of a FileObject in place of the file.",
     "default_backend": "`storages.set_default_backend` with a class keeps its bare name, which cannot be imported later.",
     "hidden_failure": "The commit of an asynchronous session succeeds although the upload of its file failed.",
 }
@@ -454,6 +456,21 @@ def test_default_backend() -> None:
     registry.set_default_backend(ObstoreBackend)
     registry.register_backend("memory://", "k")
     assert registry.is_registered("k")
+
+
+@unmended("cache_serializer")
+def test_cache_serializer() -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    class Row(Base):
+        __tablename__ = "rows_in_a_cache"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        file: Mapped[FileObject] = mapped_column(StoredObject(backend="cached"))
+
+    storages.register_backend(ObstoreBackend("cached", "memory://"))
+    row = Row(id=1, file=FileObject(backend="cached", filename="a"))
+    assert isinstance(default_deserializer(default_serializer(row), Row).file, FileObject)
 
 
 class _Failing(ObstoreBackend):
