@@ -243,9 +243,10 @@ class Database:
         # Names of schemas are translated by us, in SQL of every kind.
         connection.execution_options(schema_translate_map=None)
         self.dialect.prepare_connection(connection, LOCK_TIMEOUT_SECONDS)
-        with connection.begin():
-            for listener in self._on_connection:
-                listener(connection)
+        for listener in self._on_connection:
+            listener(connection)
+        # What a listener set may last as long as the transaction that it began, unless it ended that itself.
+        with connection.get_transaction() or connection.begin():
             self.dialect.set_timeouts(connection, LOCK_TIMEOUT_SECONDS, IDLE_TIMEOUT_SECONDS)
             if self.visible_rows_only:
                 self.dialect.allow_hidden_rows(connection)

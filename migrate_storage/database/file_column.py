@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
 
-from migrate_storage.core.errors import ConfigurationError, RefusedError
+from migrate_storage.core.errors import ConfigurationError, PreflightError, RefusedError
 from migrate_storage.core.model import Column
 from migrate_storage.database.compare_and_swap import CompareAndSwap
 from migrate_storage.database.connection import Database, SlowStatementError, describe_failure, hidden_rows_error
@@ -75,7 +75,12 @@ class FileColumn:
         self.hides_rows: bool
         #: Whether the database computes the column from others, so that no UPDATE sets it.
         self.generated: bool
-        self.facts, declared, self.hides_rows, self.generated = database.transaction(self._describe)
+        try:
+            self.facts, declared, self.hides_rows, self.generated = database.transaction(self._describe)
+        except RefusedError as error:
+            raise PreflightError(
+                f"this role may not read how table {of.table} is defined: {error.reason}; GRANT SELECT on the whole table"
+            ) from error
         #: The column's type as the server calls it, in capitals.
         self.type = _name_type(declared[of.column])
         #: The types of the key's columns.
@@ -107,21 +112,27 @@ class FileColumn:
     def _describe(self, connection: Connection) -> tuple[TableFacts, dict[str, types.TypeEngine[Any]], bool, bool]:
         """What the database enforces of the table, its columns' types, whether it hides rows or generates the column."""
         of, name = self.column, self.column.table
+        fold = self.database.dialect.catalog.fold_name
         try:
-            described = {entry["name"]: entry for entry in inspect(connection).get_columns(name, schema=of.schema)}
+            described = {
+                fold(entry["name"]): entry for entry in inspect(connection).get_columns(name, schema=of.schema)
+            }
         except NoSuchTableError as error:
             raise ConfigurationError(
                 f"no such table {name} in {self.database}: check --database, or create the table"
             ) from error
-        missing = [part for part in (*of.key, of.column) if part not in described]
+        names = dict.fromkeys((*of.key, of.column))
+        missing = [part for part in names if fold(part) not in described]
         if missing:
             raise ConfigurationError(
                 f"table {name} has no column {', '.join(missing)} in {self.database}: has it been migrated?"
             )
+        found = {part: described[fold(part)] for part in names}
         facts = self.database.dialect.catalog.facts(connection, table(name, schema=of.schema))
+        facts = facts.respell({entry["name"]: part for part, entry in found.items()})
         hidden = self.database.dialect.hides_rows(connection, of.schema, name)
-        types_ = {column_: entry["type"] for column_, entry in described.items()}
-        return facts, types_, hidden, "computed" in described[of.column]
+        types_ = {part: entry["type"] for part, entry in found.items()}
+        return facts, types_, hidden, "computed" in found[of.column]
 
     @property
     def has_unique_key(self) -> bool:

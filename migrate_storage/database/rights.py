@@ -105,7 +105,7 @@ def try_in_transaction(database: Database, trials: Sequence[Trial], *, writes: b
             for current in trials:
                 current.work(connection)
         except DBAPIError as error:
-            if writes and error_code(error) in database.dialect.read_only_codes:
+            if writes and {error_code(error), str(error.orig).lower()} & database.dialect.read_only_codes:
                 raise _make_read_only_error(database, str(error.orig)) from error
             raise
         if writes and not database.dialect.trials.in_transaction(connection):
@@ -121,6 +121,4 @@ def try_in_transaction(database: Database, trials: Sequence[Trial], *, writes: b
 
 
 def _make_read_only_error(database: Database, reason: str) -> PreflightError:
-    return PreflightError(
-        f"the database {database} takes no writes: {reason}; connect to the primary, as a role that may write"
-    )
+    return PreflightError(f"the database {database} takes no writes: {reason}; {database.dialect.read_only_remedy}")

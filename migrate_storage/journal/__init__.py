@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from migrate_storage.core.errors import ConfigurationError, PreflightError
+from migrate_storage.core.errors import ConfigurationError, PreflightError, RefusedError
 from migrate_storage.database.connection import Database
 from migrate_storage.journal.comparisons import ComparisonRepository
 from migrate_storage.journal.find_schema import find_schema
@@ -37,7 +37,7 @@ from migrate_storage.journal.rekey_ranges import (
 from migrate_storage.journal.rekeyed import RekeyedRepository
 from migrate_storage.journal.rows import RowRepository
 from migrate_storage.journal.runs import RunRepository
-from migrate_storage.journal.schema import Tables
+from migrate_storage.journal.schema import PREFIX, Tables
 from migrate_storage.journal.shards import NO_BOUNDS, ShardRepository, shard_lease
 from migrate_storage.journal.states import ObjectState, RowState
 
@@ -135,6 +135,13 @@ class Journal:
 
         Raises:
             ConfigurationError: they have another version, or some of them are gone.
+            PreflightError: this role may not read them.
         """
-        self._exists = self._exists or self.database.transaction(self.tables.exist)
+        try:
+            self._exists = self._exists or self.database.transaction(self.tables.exist)
+        except RefusedError as error:
+            raise PreflightError(
+                f"this role may not read the journal's tables ({PREFIX}*): {error.reason}; grant SELECT, INSERT and UPDATE "
+                "on them, or keep the journal elsewhere with --journal URL"
+            ) from error
         return self._exists

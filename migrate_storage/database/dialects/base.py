@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from sqlalchemy import ColumnElement, Connection, TableClause, bindparam, cast, func, types
@@ -88,6 +88,14 @@ class TableFacts:
         names = frozenset(key)
         return any(columns <= names for columns in self.unique_keys)
 
+    def respell(self, names: Mapping[str, str]) -> TableFacts:
+        """The same facts with other names of some columns, such as a model's."""
+        return replace(
+            self,
+            unique_keys=tuple(frozenset(names.get(name, name) for name in key) for key in self.unique_keys),
+            collations={names.get(name, name): value for name, value in self.collations.items()},
+        )
+
 
 class TableCatalog:
     """What a server enforces and does of itself in a table, and how it compares keys. It keeps no state."""
@@ -130,6 +138,8 @@ class Dialect:
     transient_messages: ClassVar[tuple[str, ...]] = ()
     #: Error numbers of a server, or messages in lower case, that refuses every write.
     read_only_codes: ClassVar[frozenset[int | str]] = frozenset()
+    #: What to do about it.
+    read_only_remedy: ClassVar[str] = "connect to the primary, as a role that may write"
     #: A SELECT of the server's product and version.
     version: ClassVar[str]
     #: Error numbers or SQLSTATEs of a full disk or a failed write. No row is to blame, and a retry does not help.

@@ -49,8 +49,14 @@ SELECT view_definition FROM information_schema.views WHERE table_schema = COALES
 """
 _QUALIFIED = re.compile(r"`([^`]+)`\.`([^`]+)`(?!\.)")
 """A name with its schema in a view's definition, as the server writes it."""
-_STRICT = "SESSION sql_mode = CONCAT_WS(',', NULLIF(@@SESSION.sql_mode, ''), 'STRICT_ALL_TABLES')"
+_KEPT_MODES = (
+    "PIPES_AS_CONCAT", "IGNORE_SPACE", "NO_BACKSLASH_ESCAPES", "NO_ZERO_DATE", "NO_ZERO_IN_DATE", "ALLOW_INVALID_DATES",
+)  # fmt: skip
+"""What the application's ``sql_mode`` may decide for us. With others an empty text is NULL, or names have other quotes."""
+_STRICT = "SESSION sql_mode = CONCAT_WS(',', {quotes}'STRICT_ALL_TABLES', {kept})"
 """A value that is too long for its column is refused. Otherwise the server would cut it."""
+_WHOLE = "SESSION sql_select_limit = 18446744073709551615, SESSION sql_big_selects = 1, SESSION sql_safe_updates = 0, SESSION completion_type = 0"
+"""No statement is refused or cut because it is large, and a COMMIT is only that, whatever the application or the server sets (``--safe-updates``)."""
 _ENGINES = frozenset({"innodb", "aria", "myisam", "memory", "rocksdb", "ndbcluster"})
 """Storage engines that enforce unique keys by themselves; others have their rows elsewhere."""
 _FREE_OF_TRIGGERS = text("""
@@ -157,7 +163,7 @@ class MySQL(Dialect):
     swap_characters = 250_000
 
     def set_timeouts(self, connection: Connection, lock_seconds: float, idle_seconds: float) -> None:
-        connection.exec_driver_sql(f"SET SESSION innodb_lock_wait_timeout = {lock_seconds}, {_STRICT}")
+        connection.exec_driver_sql(f"SET SESSION innodb_lock_wait_timeout = {lock_seconds}, {_settings(connection)}")
 
     def limit_lock_wait(self, connection: Connection, seconds: float) -> None:
         connection.exec_driver_sql(f"SET SESSION innodb_lock_wait_timeout = {seconds}")
@@ -240,11 +246,18 @@ class MariaDB(MySQL):
     def set_timeouts(self, connection: Connection, lock_seconds: float, idle_seconds: float) -> None:
         connection.exec_driver_sql(
             f"SET SESSION innodb_lock_wait_timeout = {lock_seconds}, "
-            f"SESSION idle_transaction_timeout = {idle_seconds}, {_STRICT}"
+            f"SESSION idle_transaction_timeout = {idle_seconds}, {_settings(connection)}"
         )
 
     def is_value(self, column: ColumnElement[Any], type_: str, text: ColumnElement[str]) -> ColumnElement[bool]:
         return self._is_text(column, text)
+
+
+def _settings(connection: Connection) -> str:
+    """What each session of ours sets."""
+    kept = ", ".join(f"IF(FIND_IN_SET('{mode}', @@SESSION.sql_mode), '{mode}', NULL)" for mode in _KEPT_MODES)
+    quotes = "'ANSI_QUOTES', " if connection.dialect.identifier_preparer.initial_quote == '"' else ""
+    return f"{_STRICT.format(quotes=quotes, kept=kept)}, {_WHOLE}"
 
 
 def _as_utf8(column: ColumnElement[Any]) -> ColumnElement[str]:

@@ -107,12 +107,17 @@ class SQLite(Dialect):
         " WHERE m.type = 'table' AND p.name = :c ORDER BY 2"
     )
     transient_messages = ("locked", "busy")
+    read_only_codes = frozenset({"attempt to write a readonly database"})
+    read_only_remedy = "let this user write the file and its folder, and leave PRAGMA query_only out"
     full_messages = ("disk is full", "disk i/o error")
     matches_patterns = False
 
     def prepare_connection(self, connection: Connection, lock_seconds: float) -> None:
         connection.exec_driver_sql(f"PRAGMA busy_timeout = {lock_seconds * 1000}")
         connection.rollback()
+        # How results are read is ours, whatever the application sets on connect.
+        opened: Any = connection.connection.driver_connection
+        opened.text_factory, opened.row_factory = str, None
         # Python's module begins transactions, unless it is configured to leave that to others. Nothing else does it for us.
         driver: Any = connection.connection.dbapi_connection
         if driver.isolation_level is None:

@@ -195,6 +195,18 @@ def test_keys_that_a_driver_cannot_return_are_refused_before_a_row_is_read(postg
                 check_row_identity(rows(database, table=f"t{number}"))
 
 
+def test_names_in_another_case_are_those_of_the_model(database: Database) -> None:
+    """As the database takes them: the key that it enforces is known to be enforced."""
+    if database.dialect.name == "postgresql":
+        return  # a name in another case is another one there
+    execute(database, "CREATE TABLE doc (id INTEGER PRIMARY KEY, file TEXT)", f"INSERT INTO doc VALUES (1, '{FILE}')")
+    rows = FileColumn(database, Column(table="doc", column="FILE", key=("Id",)))
+    assert rows.has_unique_key
+    [[row]] = rows.windows("old", 5)
+    new = row.value.replace('"old"', '"new"')
+    assert database.transaction(partial(rows.compare_and_swap.swap, pk=row.pk, old=row.value, new=new)).done
+
+
 ALIKE = {
     "sqlite": "TEXT COLLATE NOCASE NOT NULL",
     "postgresql": "CITEXT NOT NULL",

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from migrate_storage.core.errors import ConfigurationError, PreflightError
 from migrate_storage.database.connection import Database
@@ -105,11 +106,16 @@ def test_mariadb_counts_grants_on_columns(mariadb_url: str, tmp_path: Path) -> N
     host = world.sql("SELECT SUBSTRING_INDEX(CURRENT_USER(), '@', -1)")[0][0]
     world.sql(f"CREATE USER '{name}'@'%'")
     try:
-        world.sql(f"GRANT SELECT ON documents TO '{name}'@'%'")
         world.other_engine = sa.create_engine(make_url(mariadb_url).set(username=name, password=None))
         journal = f"sqlite:///{tmp_path}/journal.db"
+        world.sql(f"GRANT SELECT (id, file) ON documents TO '{name}'@'%'")
+        refused(
+            world, "may not read how table documents is defined: .*; GRANT SELECT on the whole table", journal=journal
+        )
+        world.sql(f"GRANT SELECT ON documents TO '{name}'@'%'")
         refused(world, "may not UPDATE documents.file", journal=journal)
         world.sql(f"GRANT UPDATE (file) ON documents TO '{name}'@'%'")
+        refused(world, r"may not read the journal's tables \(migrate_storage_\*\): .*SELECT command denied")
         assert world.run(journal=journal).exit_code == 0
     finally:
         world.sql(f"DROP USER '{name}'@'%'")
@@ -144,7 +150,35 @@ def test_sqlite_without_write_permission(sqlite_url: str, tmp_path: Path) -> Non
     world = local(sqlite_url, tmp_path)
     path = make_url(sqlite_url).database
     world.other_engine = sa.create_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
-    refused(world, "readonly database", journal=f"sqlite:///{tmp_path}/journal.db")
+    words = "takes no writes: attempt to write a readonly database; let this user write the file"
+    refused(world, words, journal=f"sqlite:///{tmp_path}/journal.db")
+    world.other_engine = sa.create_engine(sqlite_url)
+    sa.event.listen(world.other_engine, "connect", lambda opened, _: opened.execute("PRAGMA query_only = ON"))
+    refused(world, words, journal=f"sqlite:///{tmp_path}/journal.db")
+    world.close()
+
+
+FACTORIES: dict[str, Any] = {
+    "bytes": lambda opened: setattr(opened, "text_factory", bytes),
+    "dict": lambda opened: setattr(
+        opened, "row_factory", lambda cursor, row: {each[0]: value for each, value in zip(cursor.description, row, strict=True)}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+@pytest.mark.parametrize("driver", ["sqlite", "sqlite+aiosqlite"])
+def test_sqlite_returns_text_and_tuples_whatever_the_application_wants(
+    sqlite_url: str, tmp_path: Path, name: str, driver: str
+) -> None:
+    world = local(sqlite_url, tmp_path)
+    url = sqlite_url.replace("sqlite", driver, 1)
+    world.other_engine = sa.create_engine(url) if driver == "sqlite" else create_async_engine(url)
+    engine = world.other_engine if isinstance(world.other_engine, sa.Engine) else world.other_engine.sync_engine
+    opened = "driver_connection" if driver != "sqlite" else ""
+    sa.event.listen(engine, "connect", lambda each, _: FACTORIES[name](getattr(each, opened) if opened else each))
+    assert world.run().exit_code == 0
+    assert [file["backend"] for file in world.raw()] == ["new"] * 3
     world.close()
 
 
@@ -281,6 +315,50 @@ def test_a_transaction_that_commits_by_itself_is_refused(mariadb_url: str, tmp_p
         connection.exec_driver_sql("SET SESSION autocommit = 1")
 
     refused(world, "transactions of .* are none")
+    world.close()
+
+
+SETTINGS = (
+    "sql_select_limit = 3", "max_join_size = 1", "sql_safe_updates = 1", "completion_type = 1",
+    *(f"sql_mode = '{mode}'" for mode in ("NO_BACKSLASH_ESCAPES", "EMPTY_STRING_IS_NULL", "ANSI_QUOTES,HIGH_NOT_PRECEDENCE", "ORACLE", "ANSI")),
+)  # fmt: skip
+"""What the option ``--safe-updates`` sets in the client of MariaDB, and applications on connect."""
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_no_setting_of_the_application_decides_what_mariadb_reads_and_writes(
+    mariadb_url: str, tmp_path: Path, setting: str
+) -> None:
+    world = local(mariadb_url, tmp_path, rows=7)
+    world.other_engine = sa.create_engine(mariadb_url)
+
+    @sa.event.listens_for(world.other_engine, "connect")
+    def connect(connection: Any, _: Any) -> None:
+        connection.cursor().execute(f"SET SESSION {setting}")
+
+    report = world.run()
+    assert (report.exit_code, report.rows_repointed, report.rows_remaining) == (0, 7, 0)
+    assert [file["backend"] for file in world.raw()] == ["new"] * 7
+    report = RevertJob(world.application, RevertOptions(lease_ttl=1.0, settle_time=0.0)).run()
+    assert (report.exit_code, report.rows_repointed) == (0, 7)
+    assert [file["backend"] for file in world.raw()] == ["old"] * 7
+    world.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "mariadb"])
+def test_a_listener_may_end_the_transaction_that_it_began(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str
+) -> None:
+    world = local(request.getfixturevalue(f"{kind}_url"), tmp_path)
+    world.other_engine = sa.create_engine(world.url)
+
+    @sa.event.listens_for(world.other_engine, "engine_connect")
+    def connect(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("SELECT 1")
+        connection.commit()
+
+    assert world.run().exit_code == 0
+    assert [file["backend"] for file in world.raw()] == ["new"] * 3
     world.close()
 
 
