@@ -208,11 +208,8 @@ class FsspecStore:
     def _fetch_info(self, path: str) -> Mapping[str, Any]:
         self._check_path(path)
         self._fs.invalidate_cache(path)
-        try:
-            with self._lock:
-                info: Mapping[str, Any] = self._fs.info(path)
-        except NotADirectoryError as error:
-            raise FileNotFoundError(f"{path} is below a file") from error
+        with self._lock:
+            info: Mapping[str, Any] = self._fs.info(path)
         if info.get("type") == "directory" and self._memory:
             # It can have ``a`` beside ``a/b``, but returns the folder only.
             file = self._fs.store.get(self._fs._strip_protocol(path))  # noqa: SLF001 - fsspec's own name for it

@@ -253,8 +253,11 @@ class RowRestorer:
         if not record.same_place and here is not None and proven_unchanged(record.source_evidence, here.evidence):
             self._check_destination_answers()
             return OutcomeKind.REVERTED, "", None
-        state = "gone too" if here is None else "not what was copied any more"
-        reason = f"{record.destination} is gone, and {record.source} is {state}: the row was left"
+        state, remedy = "gone too", "restore one of them from a backup"
+        if here is not None:
+            pair = f"--from {record.source_key} --to {record.destination_key}"
+            state, remedy = "not what was copied any more", f"'migrate-storage run {pair} --recheck' copies it again"
+        reason = f"{record.destination} is gone, and {record.source} is {state}: the row was left; {remedy}"
         return OutcomeKind.MISSING, reason, None
 
     def _check_destination_answers(self) -> None:

@@ -19,10 +19,11 @@ from migrate_storage.engine.in_flight import PendingRow, Pointing
 from migrate_storage.engine.listing_evidence import ListingEvidence, lists_freshly, may_replace_heads
 from migrate_storage.engine.probe import check_present, check_source
 from migrate_storage.engine.repoint_batches import BatchRepointer
-from migrate_storage.engine.verify import Verified, consistent_with, proven_unchanged
+from migrate_storage.engine.verify import Verified, compare_content, consistent_with, proven_unchanged
 from migrate_storage.jobs.context import JobContext
 from migrate_storage.jobs.run.session import RunSession
 from migrate_storage.journal import ObjectRecord, ObjectState
+from migrate_storage.stores.failures import FailureKind
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import CircuitBreaker, StoreRequestError
 
@@ -208,12 +209,16 @@ class CopyRecheck:
         else:
             here = self._head(self._plan.source, record.source_path)
         if copy is None and here is None:
+            if purged and (stray := self._describe_stray(record)):
+                return _Finding(kind=OutcomeKind.CONFLICT, reason=f"its copy {there} is gone, and {stray}", gone=True)
             lost = "was purged" if purged else "is gone too"
             reason = f"its copy {there} is gone, and the source {lost}: restore one of them from a backup"
             return _Finding(kind=OutcomeKind.MISSING, reason=reason, gone=True, source_gone=not purged)
         if copy is None:
             return _Finding(copy=True, gone=True)
         recorded = consistent_with(record.destination_evidence, copy.evidence)
+        if purged and (stray := self._describe_stray(record)):
+            return _Finding(kind=OutcomeKind.CONFLICT, reason=stray)
         if here is None:
             # After a purge the application may replace its files: there is nothing to compare them with.
             if recorded or purged:
@@ -224,6 +229,28 @@ class CopyRecheck:
             return _Finding(intact=copy)
         # The copier compares both again, and replaces only the copy that the journal knows.
         return _Finding(copy=True)
+
+    def _describe_stray(self, record: ObjectRecord) -> str:
+        """Return what to do with other bytes at a source that was purged; empty where there are none."""
+        if not self._plan.has_id(record):
+            return ""
+        now = self._head(self._plan.source, record.source_path)
+        if now is None or consistent_with(record.source_evidence, now.evidence):
+            return ""
+        source, copy = (
+            self._plan.source.resolve(record.source_path),
+            self._plan.destination.resolve(record.destination_path),
+        )
+        try:
+            if compare_content(source, copy, self._context.retry) is not None:
+                return ""
+        except StoreRequestError as error:
+            if error.failure.kind is not FailureKind.MISSING:
+                raise
+        return (
+            f"other bytes are at {record.source}, which was purged: a process wrote under its old key since. Decide by hand which ones are "
+            "right, save them through the new key, and delete those"
+        )
 
     def _head(self, side: ResolvedBackend, path: str) -> ObjectMeta | None:
         return self._context.retry.or_none_if_missing(side.resolve(path).head)

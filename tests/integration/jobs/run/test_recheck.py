@@ -167,6 +167,25 @@ def test_then_purge_deletes_what_it_refused_before(moved: World) -> None:
     assert "the source was purged" in reasons(lost)[D2]
 
 
+def test_what_is_written_under_the_old_key_after_a_purge_is_listed(moved: World) -> None:
+    """A process that loaded the file before its row was re-pointed."""
+    assert purge(moved).counts == {OutcomeKind.DELETED: 11}
+    for name, content in ((D0, b"a late write"), (D1, moved.contents[D1]), (D2, b"another one")):
+        write_old(moved, name, content)
+    moved.new.delete_object(D2)
+    for _ in range(2):
+        report = recheck(moved)
+        assert (report.exit_code, report.counts) == (1, {OutcomeKind.CONFLICT: 2})
+        assert reasons(report).keys() == {D0, D2}
+        assert all("a process wrote under its old key since" in reason for reason in reasons(report).values())
+        assert reasons(report)[D2].startswith(f"its copy new:{D2} is gone")
+        assert_rows_right(moved, but=(D0, D2))
+    moved.new.save_object(FileObject(backend="new", filename=D2), b"another one")
+    moved.old.delete_object(D0)
+    moved.old.delete_object(D2)
+    assert recheck(moved).counts.get(OutcomeKind.CONFLICT) is None
+
+
 def test_a_copy_that_the_application_replaced_is_listed_and_kept(moved: World) -> None:
     write_new(moved, D0, b"written by the application")
     report = recheck(moved)
