@@ -163,10 +163,10 @@ class ResolvedBackend:
             if reason is None and config is not None:
                 return self._keep_store(place, self._open_both_ways(place, config))
             if self.registration.filesystem is None:
-                raise KeyRefusedError(reason or f"the key {place.key!r} is in no store")
+                raise KeyRefusedError(_describe_refusal(reason) if reason else f"the key {place.key!r} is in no store")
             return ObjectAt(self._open_fsspec(), self.registration.path(filename))
         if reason is not None:
-            raise KeyRefusedError(reason)
+            raise KeyRefusedError(_describe_refusal(reason))
         config = self.registration.config_at(place) if place.service in ("s3", "gcs", "azure") else None
         if config is None:
             return ObjectAt(self._open_once("live:", self._open_live), filename)
@@ -315,3 +315,7 @@ class ResolvedBackend:
             if name not in self._stores:
                 self._stores[name] = self.throttle(build())
             return self._stores[name]
+
+
+def _describe_refusal(reason: str) -> str:
+    return f"its key {reason}, which obstore cannot address: rename it in the store itself, or remove it there if nothing needs it"
