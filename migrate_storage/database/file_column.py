@@ -96,7 +96,7 @@ class FileColumn:
         ]
         #: The column in SQL, as it is stored.
         self.raw = self.table.c[of.column]
-        self._text = database.dialect.text_of(self.raw, self.type)
+        self._text = database.dialect.read_text(self.raw, self.type)
         #: Its statements for one row, and for many at once.
         self.statements = RowStatements(
             database.dialect, self.table, self.key, self.raw, self.type, self.facts, self.key_types

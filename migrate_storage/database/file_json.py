@@ -51,6 +51,10 @@ def parse_slots(of: Column, row: Row) -> tuple[Slot, ...]:
             without a filename or backend. In a nested column only JSON that may have a file, and cannot be
             written back unchanged, is broken.
     """
+    try:
+        row.value.encode()
+    except UnicodeEncodeError:
+        raise BrokenValueError("its text is not valid UTF-8") from None
     if of.nested:
         found: Iterable[tuple[SlotPath, Any]] = _find_files(row.value)
     else:

@@ -200,6 +200,10 @@ class Dialect:
         """The stored value of a column as text. An array of JSON is the text of a JSON list."""
         return cast(column, types.Text())
 
+    def read_text(self, column: ColumnElement[Any], type_: str) -> ColumnElement[Any]:
+        """The same to be read, also where the text is no valid one; see :func:`as_text`."""
+        return self.text_of(column, type_)
+
     def value_of(self, text: ColumnElement[Any], type_: str) -> ColumnElement[Any]:
         """The value that a text is in a column of a type, which the server names in capitals."""
         return text

@@ -123,6 +123,10 @@ class SQLite(Dialect):
         if driver.isolation_level is None:
             driver.isolation_level = ""
 
+    def read_text(self, column: ColumnElement[Any], type_: str) -> ColumnElement[Any]:
+        # As bytes, for the text of SQLite may be no valid UTF-8. One such row must not end a job.
+        return cast(self.text_of(column, type_), LargeBinary())
+
     def searchable(self, column: ColumnElement[Any], kind: ValueKind) -> ColumnElement[Any]:
         # As bytes, for the text of SQLite may be no valid UTF-8.
         return cast(column, LargeBinary())

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from migrate_storage.core.errors import RunError
 from migrate_storage.core.model import OutcomeKind
 from migrate_storage.jobs.orphans.job import OrphansJob, OrphansOptions
 from migrate_storage.jobs.verify.check_object import VerifyOptions
@@ -74,3 +75,22 @@ def test_a_row_that_names_nothing_is_named_with_its_key(world: World) -> None:
     report = OrphansJob(world.application, OrphansOptions(min_age=0.0)).run()
     assert (report.state, report.exit_code) == ("failed", 3)
     assert "documents.file[100]" in report.error
+
+
+def test_a_text_that_is_no_utf_8_is_one_failed_row(sqlite_url: str, tmp_path: Path) -> None:
+    world = World(sqlite_url, places.old_local(tmp_path / "old").build(), places.new_local(tmp_path / "new").build())
+    world.fill(3)
+    value = json.dumps({"backend": "old", "filename": "a", "metadata": {"note": "?"}}).encode().replace(b"?", b"\xff")
+    world.sql(
+        "INSERT INTO documents (id, title, updated_at, file) VALUES (9, 't', CURRENT_TIMESTAMP, CAST(:value AS TEXT))",
+        value=value,
+    )
+    for repointed in (3, 0):
+        report = world.run()
+        assert (report.exit_code, report.rows_repointed, report.rows_remaining) == (1, repointed, 1)
+        found = {str(ref): outcome.reason for outcome in report.problems for ref in outcome.refs}
+        assert found == {"documents.file[9]": "its text is not valid UTF-8"}
+    assert VerifyJob(world.application, VerifyOptions()).run().state == "completed"
+    with pytest.raises(RunError, match=r"documents.file\[9\] cannot be read \(its text is not valid UTF-8\)"):
+        purge(world)
+    assert world.sql("SELECT CAST(file AS BLOB) FROM documents WHERE id = 9") == [(value,)]
