@@ -287,11 +287,16 @@ class RevertJob(Job[_Facts]):
                 self._report(decision)
 
     def _report(self, decision: RestoreDecision) -> None:
-        task = decision.task
+        task, problem = decision.task, decision.problem
         done = decision.kind is OutcomeKind.REVERTED
+        now, before = (
+            (_first_location(task, task.now), _first_location(task, task.before))
+            if problem is None
+            else (problem.destination, problem.source)
+        )
         self.context.stats.add_outcome(
             Outcome(
-                kind=decision.kind, source=_first_location(task, task.now), destination=_first_location(task, task.before),
+                kind=decision.kind, source=now, destination=before,
                 reason="" if done else decision.reason, refs=(RowRef(task.rows.column, task.pk),), verified_by=decision.evidence if done else "",
             )
         )  # fmt: skip

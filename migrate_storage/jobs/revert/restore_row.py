@@ -74,6 +74,8 @@ class RestoreDecision:
     #: New journal records of objects that differ from their records and were verified on both sides.
     records: tuple[ObjectRecord, ...] = ()
     evidence: str = ""
+    #: The object because of which the row is left; ``None`` where it is the row itself.
+    problem: ObjectRecord | None = None
 
 
 def value_before_runs(records: Sequence[Mapping[str, Any]]) -> tuple[str, tuple[Mapping[str, Any], ...]]:
@@ -193,7 +195,7 @@ class RowRestorer:
             with self._locks[hash(record.id) % len(self._locks)]:
                 kind, reason, verified = self._decide_object(record, content_type)
             if kind is not OutcomeKind.REVERTED:
-                return RestoreDecision(task=task, kind=kind, reason=reason)
+                return RestoreDecision(task=task, kind=kind, reason=reason, problem=record)
             if verified is not None:
                 evidence = reason
                 records.append(updated_record(record, verified))

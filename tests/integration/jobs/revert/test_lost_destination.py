@@ -12,7 +12,7 @@ from migrate_storage.core.model import OutcomeKind
 from migrate_storage.jobs.revert.job import RevertJob, RevertOptions
 from migrate_storage.reporting import Report
 from tests.support.engine import registrations as places
-from tests.support.engine.world import World
+from tests.support.engine.world import Album, World
 from tests.support.servers import S3Server
 
 COUNT = 6
@@ -71,3 +71,25 @@ def test_a_missing_bucket_or_folder_is_one_line_and_no_row_changes(site: tuple[W
     assert "'new'" in report.error
     assert "\n" not in report.error
     assert world.raw() == before
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_of_a_list_the_file_that_keeps_the_row_is_named_with_the_remedy(
+    position: int, tmp_path: Path, sqlite_url: str
+) -> None:
+    old, new = places.old_local(tmp_path / "old").build(), places.new_local(tmp_path / "new").build()
+    world = World(sqlite_url, old, new)
+    names = [f"album/{number}" for number in range(3)]
+    world.add(Album(pictures=[world.file(name) for name in names]))
+    assert world.run().exit_code == 0
+    world.new.delete_object(names[position])
+    world.contents[names[position]] = b"changed since"
+    world.old.fs.pipe(world.old._prepare_path(names[position]), b"changed since")  # type: ignore[attr-defined]
+    report = revert(world)
+    assert report.counts == {OutcomeKind.MISSING: 1}
+    [listed] = report.problems
+    assert (listed.source.path, listed.destination.path) == (names[position], names[position])
+    assert listed.reason.endswith("'migrate-storage run --from old --to new --recheck' copies it again")
+    assert world.run(recheck=True).exit_code == 0
+    assert revert(world).exit_code == 0
+    assert world.check(backend="old") == 3
