@@ -26,7 +26,7 @@ from migrate_storage.database.urls import engine_from_url
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-__all__ = ("Database", "SlowStatementError", "describe_failure", "error_code", "is_timeout", "is_transient")
+__all__ = ("Database", "SlowStatementError", "describe_failure", "error_code", "is_full", "is_timeout", "is_transient")
 
 T = TypeVar("T")
 

@@ -24,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateSchema, SchemaItem
 
 from migrate_storage.core.errors import ConfigurationError
-from migrate_storage.database.connection import is_transient
+from migrate_storage.database.connection import is_full, is_transient
 from migrate_storage.database.dialects import dialect_of
 from migrate_storage.database.dialects.mysql import LONG_BYTES, LONG_TEXT, TABLE_OPTIONS
 from migrate_storage.database.dialects.sqlite import AUTO_ID
@@ -356,7 +356,7 @@ class Tables:
                 now = connection.exec_driver_sql(dialect_of(connection.dialect).clock).scalar_one()
                 connection.execute(self.version.insert().values(version=current_version(), created=float(now)))
         except SQLAlchemyError as error:
-            if is_transient(error):
+            if is_transient(error) or is_full(error):
                 raise
             reason = str(getattr(error, "orig", error)).splitlines()[0]
             raise ConfigurationError(

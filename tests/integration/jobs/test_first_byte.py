@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from migrate_storage.core.errors import ConfigurationError, PreflightError
+from migrate_storage.core.errors import ConfigurationError, PreflightError, RunError
 from migrate_storage.database.connection import Database
 from migrate_storage.jobs.purge.job import PurgeJob
 from migrate_storage.jobs.purge.rules import PurgeOptions
@@ -155,6 +155,16 @@ def test_sqlite_without_write_permission(sqlite_url: str, tmp_path: Path) -> Non
     world.other_engine = sa.create_engine(sqlite_url)
     sa.event.listen(world.other_engine, "connect", lambda opened, _: opened.execute("PRAGMA query_only = ON"))
     refused(world, words, journal=f"sqlite:///{tmp_path}/journal.db")
+    world.close()
+
+
+def test_a_database_without_room_for_the_journal_is_named_as_such(sqlite_url: str, tmp_path: Path) -> None:
+    world = local(sqlite_url, tmp_path)
+    world.other_engine = sa.create_engine(sqlite_url)
+    sa.event.listen(world.other_engine, "connect", lambda opened, _: opened.execute("PRAGMA max_page_count = 1"))
+    with pytest.raises(RunError, match="cannot write to its disk: .*make room there"):
+        world.run()
+    assert not list((tmp_path / "new").iterdir())
     world.close()
 
 
