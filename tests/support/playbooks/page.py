@@ -30,6 +30,8 @@ MASKS: Mapping[str, str] = {
     "speed": r"\b[\d,.]+ (objects|([KMG]i)?B)/s",
     "duration": r"\b\d+(\.\d+)? ?(ms|s|min|h)\b( \d+ ?s\b)?",
     "process": r"\b[\w.-]+:\d+(?=: [A-Z])",
+    # rclone's server keeps a listing for a second, which a slow machine may meet.
+    "fresh": r"\b(yes|no )  (?=its listing shows at once)",
     # Who writes meanwhile repairs some keys itself.
     "repaired": r"\b[\d,]+ keys? repaired\b",
 }
