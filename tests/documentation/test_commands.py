@@ -86,7 +86,7 @@ WRITTEN = sorted(
         line.split("#")[0].strip()
         for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
         for line in page.read_text().splitlines()
-        if line.strip().startswith("migrate-storage ")
+        if line.strip().startswith("migrate-storage ") and not line.endswith("</pre>")
     }
 )
 

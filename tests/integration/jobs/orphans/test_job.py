@@ -454,17 +454,17 @@ def killed_at_steps(world: World, tmp_path: Path, steps: range, **job: Any) -> N
 
 @pytest.mark.parametrize("first", [1, 2])
 def test_killed_while_moving_aside(world: World, tmp_path: Path, first: int) -> None:
-    killed_at_steps(world, tmp_path, range(first, 60, 5), quarantine="q")
+    killed_at_steps(world, tmp_path, range(first, 120, 5), quarantine="q")
 
 
 def test_killed_while_putting_back(world: World, tmp_path: Path) -> None:
-    killed_at_steps(world, tmp_path, range(1, 60, 5), restore="all")
+    killed_at_steps(world, tmp_path, range(1, 120, 5), restore="all")
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("job", [{"quarantine": "q"}, {"restore": "all"}], ids=["moving aside", "putting back"])
 def test_killed_at_every_step(world: World, tmp_path: Path, job: dict[str, Any]) -> None:
-    killed_at_steps(world, tmp_path, range(1, 60), **job)
+    killed_at_steps(world, tmp_path, range(1, 120), **job)
 
 
 @pytest.mark.parametrize("seed", [0])
