@@ -51,8 +51,10 @@ _ASKED_AT_ONCE = 8
 _ROUNDS = 6
 """How often two objects are compared before they count as different.
 
-The application may write one meanwhile, and a bit may flip on the way here.
+The application may write one meanwhile, a server may show a new object late, and a bit may flip on the way here.
 """
+_FIRST_WAIT_SECONDS = 0.02
+"""The wait before the second comparison; each later one waits twice as long."""
 _MAX_BUCKETS = 20
 """Buckets of a source in which a probe object of the destination is requested, at most."""
 
@@ -180,7 +182,9 @@ def _compare_objects(one: ObjectAt, other: ObjectAt, retry: Retry, *, dated: boo
     """
     equal: bool | None = None
     reason = ""
-    for _ in range(_ROUNDS):
+    for number in range(_ROUNDS):
+        if number:
+            time.sleep(_FIRST_WAIT_SECONDS * 2 ** (number - 1))
         try:
             equal, reason = retry.call(partial(_compare_once, one, other, dated=dated))
         except StoreRequestError as error:
