@@ -41,7 +41,7 @@ STAND_INS: Mapping[str, str] = {
     "--quiet-for 10m": "--quiet-for 1s",
 }
 #: Lines of progress, which a slow machine prints more often: not compared.
-_PROGRESS = re.compile(r"(\d+%, )?[\d,]+ objects?, .*/s(, .* left)?|[\d,]+ keys? compared or repaired, .*")
+_PROGRESS = re.compile(r"(\d+%, )?[\d,]+ objects?, .*/s(, .*)?|[\d,]+ keys? compared or repaired, .*")
 _NAME = re.compile(r"# ([\w./-]+\.\w+)\n")
 _PATIENCE = 240
 
