@@ -158,5 +158,5 @@ def note_not_preserved(source: ResolvedBackend, asked: Preservation) -> tuple[No
         for name in _NAMES[word]:
             what = what.replace(name, "")
     todo = "set what you need of it on the destination; the source keeps it until it is purged"
-    code, message = f"not-carried.{service}", f"a copy does not preserve {what}"
+    code, message = f"not-preserved.{service}", f"a copy does not preserve {what}"
     return (Note(severity=Severity.INFO, code=code, subject=source.key, message=message, todo=todo),)

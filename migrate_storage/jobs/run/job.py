@@ -351,7 +351,7 @@ class RunJob(Job[RunPasses]):
         todo = "set it on the copy in printable ASCII; the source keeps it until it is purged"
         for source, reason in self._not_preserved.items():
             yield Note(
-                severity=Severity.WARNING, code="not-carried.object", subject=str(source), message=reason, todo=todo
+                severity=Severity.WARNING, code="not-preserved.object", subject=str(source), message=reason, todo=todo
             )
 
     def _count_objects(self, session: RunSession, report: Report) -> Report:

@@ -40,7 +40,7 @@ FAILURES = (
 )
 NOTES = (
     Note(
-        severity=Severity.WARNING, code="not-carried.tags", subject="old", message="a copy does not preserve object tags",
+        severity=Severity.WARNING, code="not-preserved.tags", subject="old", message="a copy does not preserve object tags",
         todo="set what you need of them on the destination",
     ),
     Note(severity=Severity.INFO, code="destination.attributes", message="the destination keeps content types"),

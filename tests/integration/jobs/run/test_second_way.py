@@ -65,7 +65,7 @@ def world(moto_s3, sqlite_url: str) -> World:
 def test_headers_arrive_or_their_loss_is_said(world: World) -> None:
     report = world.run(invalid_keys="encode")
     assert (report.exit_code, report.counts) == (0, {OutcomeKind.REPOINTED: 5}), report
-    lost = {note.subject: note.message for note in report.not_preserved if note.code == "not-carried.object"}
+    lost = {note.subject: note.message for note in report.not_preserved if note.code == "not-preserved.object"}
     assert lost.keys() == {"old:disposition.json", "old:type.txt", "old:language.json"}
     assert "Content-Disposition" in lost["old:disposition.json"]
     assert "old:type.txt" in render(report)
