@@ -127,9 +127,11 @@ def _merge_target(target: Target, store: dict[str, Any], profile: str) -> dict[s
         raise ConfigurationError(f"{named} is not the one in the URL, {target.root!r}; keep one")
     implied = dict(target.options)
     _require_equal({name: value for name, value in implied.items() if name == "account_name"}, store, "the URL")
-    # An explicit style means the endpoint as it is written.
-    if target.service == "s3" and "endpoint" in store and store.get("virtual_hosted_style_request") is None:
-        vendor = fit_endpoint(normalise_endpoint(str(store["endpoint"])), target.root)
+    endpoint = str(store.get("endpoint") or "")
+    # An explicit style means the endpoint as it is written. User, query and fragment are refused where the store is opened.
+    fits = store.get("virtual_hosted_style_request") is None and not {"@", "?", "#"} & set(endpoint)
+    if target.service == "s3" and endpoint and fits:
+        vendor = fit_endpoint(normalise_endpoint(endpoint), target.root)
         if profile:
             # A profile has a region of its own, or botocore's for it.
             vendor.pop("region", None)

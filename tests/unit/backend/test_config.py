@@ -256,6 +256,8 @@ REFUSED = [
     ("s3://b", {"aws_endpoint": "https://b.nyc3.digitaloceanspaces.com/p"}, "write it as the prefix"),
     ("s3://b", {"aws_endpoint": "https://other.nyc3.digitaloceanspaces.com"}, "names another bucket, 'other'"),
     ("s3://b", {"aws_endpoint": "https://b.nyc3.cdn.digitaloceanspaces.com"}, "is a host for readers"),
+    ("s3://b", {"aws_endpoint": "https://u:p@nyc3.digitaloceanspaces.com"}, "take user, query and fragment out of it"),
+    ("s3://b", {"aws_endpoint": "https://nyc3.digitaloceanspaces.com?x=1"}, "take user, query and fragment out of it"),
     ("abfs://c@acc/p", {}, "write abfs://CONTAINER@ACCOUNT.dfs.core.windows.net/"),
     ("abfss://c@files.example.com/p", {}, "no host of Azure"),
     ("s3://b", {"aws_region": "a", "region": "b"}, "given twice"),
