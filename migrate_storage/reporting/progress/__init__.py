@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from typing import IO
 
-from rich.console import Console
-
 from migrate_storage.reporting.progress.json_lines import JsonLines
-from migrate_storage.reporting.progress.live import LiveDisplay
+from migrate_storage.reporting.progress.live import LiveDisplay, find_terminal
 from migrate_storage.reporting.progress.plain import Lines, Shown
 
 __all__ = ("shown_on",)
@@ -30,6 +28,5 @@ def shown_on(stream: IO[str], *, as_json: bool = False, quiet: bool = False, lin
         return JsonLines(lines)
     if quiet:
         return Shown()
-    # rich itself obeys `NO_COLOR` and `TERM=dumb`.
-    console = Console(file=stream, highlight=False, markup=False, emoji=False)
-    return LiveDisplay(console) if console.is_terminal and not console.is_dumb_terminal else Lines(stream)
+    console = find_terminal(stream)
+    return Lines(stream) if console is None else LiveDisplay(console)

@@ -6,36 +6,30 @@ import time
 from collections.abc import Callable
 from typing import IO, Self
 
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from migrate_storage.core.text import amount, duration
-from migrate_storage.reporting.progress.live import REFRESHES_PER_SECOND
+from migrate_storage.reporting.progress.live import REFRESHES_PER_SECOND, find_terminal
+from migrate_storage.reporting.progress.plain import Periodic
 
 __all__ = ("Counting",)
 
 
-class Counting:
+class Counting(Periodic):
     """Shows a count: in one line that changes on a terminal, else in a line every few seconds.
 
     Args:
         stream: the stream for a person.
         quiet: whether to show nothing.
-        every: the interval of the lines in seconds.
         clock: returns the time in seconds.
     """
 
-    def __init__(
-        self, stream: IO[str], *, quiet: bool = False, every: float = 5.0, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._stream, self._quiet, self._every, self._clock = stream, quiet, every, clock
-        self._count = 0
-        self._started = clock()
-        self._due = self._started + every
-        console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    def __init__(self, stream: IO[str], *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(stream, clock=clock)
+        self._quiet, self._count, self._started = quiet, 0, clock()
         self._live: Live | None = None
-        if not quiet and console.is_terminal and not console.is_dumb_terminal:
+        if not quiet and (console := find_terminal(stream)) is not None:
             self._live = Live(
                 console=console,
                 refresh_per_second=REFRESHES_PER_SECOND,
@@ -48,8 +42,7 @@ class Counting:
     def add(self) -> None:
         """Count one key, and write a line if one is due."""
         self._count += 1
-        if self._live is None and not self._quiet and (now := self._clock()) >= self._due:
-            self._due = now + self._every
+        if self._live is None and not self._quiet and self._is_due():
             self._stream.write(self.line() + "\n")
             self._stream.flush()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Self
+from typing import IO, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -18,10 +18,17 @@ from migrate_storage.core.text import amount, duration, size
 from migrate_storage.reporting.progress.plain import Shown, describe_lag, describe_note, describe_start
 from migrate_storage.reporting.progress.state import ProgressState
 
-__all__ = ("LiveDisplay",)
+__all__ = ("LiveDisplay", "find_terminal")
 
 
 REFRESHES_PER_SECOND = 5
+
+
+def find_terminal(stream: IO[str]) -> Console | None:
+    """Return the terminal that a stream writes to; ``None`` where it is none, or shows lines only."""
+    # rich itself obeys `NO_COLOR` and `TERM=dumb`.
+    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    return console if console.is_terminal and not console.is_dumb_terminal else None
 
 
 class LiveDisplay(Shown):
