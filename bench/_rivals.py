@@ -234,6 +234,32 @@ def executemany() -> None:
         connection.commit()
 
 
+def listing() -> None:
+    """Read size and time of every file, from the listing of a bucket or by a walk through a folder."""
+    settings = _read_settings()
+    files = settings["files"]
+    if isinstance(files, str):
+        found = _count_in_folder(files)
+    else:
+        from obstore.store import S3Store
+
+        found = sum(1 for _ in _list_keys(S3Store(**files)))
+    if found != settings["rows"]:
+        raise RuntimeError(f"{found} files were listed, not {settings['rows']}")
+
+
+def _count_in_folder(folder: str) -> int:
+    found = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                found += _count_in_folder(entry.path)
+            else:
+                entry.stat()
+                found += 1
+    return found
+
+
 def select() -> None:
     """The bare driver: every row is read, and nothing is done with it."""
     url = _read_settings()["url"]
@@ -269,5 +295,5 @@ def orm() -> None:
 
 
 if __name__ == "__main__":
-    works = (obstore_copies, obstore_copies_in_the_service, yardstick, script, executemany, select, orm)
+    works = (obstore_copies, obstore_copies_in_the_service, yardstick, script, executemany, listing, select, orm)
     {work.__name__: work for work in works}[sys.argv[1]]()

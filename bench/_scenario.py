@@ -175,6 +175,13 @@ class Scenario:
             rows=True, types=True,
         )  # fmt: skip
 
+    def yardstick_contestant(self) -> Contestant:
+        """Return the least that proof, rows and a journal cost in Python as a contestant."""
+        return self.python_contestant(
+            "yardstick", "both ends of each object, rows and journal; no retry, no resume",
+            "-m", "bench._rivals", "yardstick", rows=True,
+        )  # fmt: skip
+
     def tool_contestant(self, name: str, verifies: str, command: Callable[[], Sequence[str]], environment: Mapping[str, str]) -> Contestant:  # fmt: skip
         """Return a contestant that does not re-point rows."""
         return Contestant(

@@ -41,11 +41,7 @@ def _contestants(scenario: Scenario, server: S3Server) -> list[Contestant]:
     script = scenario.python_contestant("script", "nothing", "-m", "bench._rivals", "script", rows=True)
     if server is not scenario.destination:
         loop = scenario.python_contestant("obstore loop", "nothing; no rows", "-m", "bench._rivals", "obstore_copies")
-        yardstick = scenario.python_contestant(
-            "yardstick", "both ends of each object, rows and journal; no retry, no resume",
-            "-m", "bench._rivals", "yardstick", rows=True,
-        )  # fmt: skip
-        return [ours, unsaid, rclone, loop, yardstick, script]
+        return [ours, unsaid, rclone, loop, scenario.yardstick_contestant(), script]
     loop = scenario.python_contestant(
         "obstore loop", "nothing; no rows", "-m", "bench._rivals", "obstore_copies_in_the_service"
     )

