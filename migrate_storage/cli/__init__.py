@@ -15,6 +15,7 @@ from migrate_storage.cli.commands.history import report, runs, status
 from migrate_storage.cli.commands.init import init
 from migrate_storage.cli.commands.inspect import inspect
 from migrate_storage.cli.commands.journal import journal
+from migrate_storage.cli.commands.links import links
 from migrate_storage.cli.commands.orphans import orphans
 from migrate_storage.cli.commands.purge import purge
 from migrate_storage.cli.commands.revert import revert
@@ -46,7 +47,7 @@ def cli() -> None:
 _COMMANDS = (
     *(demo, init),
     *(inspect, translate, convert, doctor, explain),
-    *(plan, run, verify, revert, purge, orphans),
+    *(plan, run, verify, links, revert, purge, orphans),
     *(sync, check),
     *(runs, status, control, report),
     cutover,

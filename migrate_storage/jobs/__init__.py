@@ -1,4 +1,4 @@
-"""One package or module per job: run, revert, verify, purge, orphans, sync, check."""
+"""One package or module per job: run, links, revert, verify, purge, orphans, sync, check."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
         ThrottleChanged,
     )
     from migrate_storage.jobs.check import CheckJob, CheckOptions
+    from migrate_storage.jobs.links.job import LinksJob
+    from migrate_storage.jobs.links.options import LinksOptions
     from migrate_storage.jobs.orphans.job import OrphansJob, OrphansOptions
     from migrate_storage.jobs.purge.job import PurgeJob
     from migrate_storage.jobs.purge.rules import PurgeOptions
@@ -49,6 +51,8 @@ __all__ = (
     "Counters",
     "DiagnosticRaised",
     "Event",
+    "LinksJob",
+    "LinksOptions",
     "Listener",
     "MigrateStorageError",
     "ObjectFinished",
@@ -88,6 +92,8 @@ __getattr__ = lazy_attributes(
             "RunFinished", "RunStarted", "ShardsProgressed", "SourceListed", "SyncLag", "ThrottleChanged",
         ),
         "migrate_storage.jobs.check": ("CheckJob", "CheckOptions"),
+        "migrate_storage.jobs.links.job": ("LinksJob",),
+        "migrate_storage.jobs.links.options": ("LinksOptions",),
         "migrate_storage.jobs.orphans.job": ("OrphansJob", "OrphansOptions"),
         "migrate_storage.jobs.purge.job": ("PurgeJob",),
         "migrate_storage.jobs.purge.rules": ("PurgeOptions",),

@@ -74,6 +74,13 @@ class RunRepository(Repository):
         # MariaDB ignores spaces at the end of a text.
         return [run for run in found if (run.source, run.destination) == (source, destination)]
 
+    def from_key(self, key: str) -> list[RunRecord]:
+        """The latest runs from one key to any other, the newest first."""
+        found = self._latest(
+            (self.c.kind == "run") & (self.c.source == key) & (self.c.destination != key), _LATEST_RUNS
+        )
+        return [run for run in found if run.source == key]
+
     def censuses(self, limit: int = 100) -> list[RunRecord]:
         """The latest censuses, the newest first; none where the journal does not exist."""
         return self._latest(self.c.kind == _CENSUS, limit)

@@ -13,6 +13,7 @@ from typing import Any
 from migrate_storage.core.census import Census
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_LIMIT_REACHED, EXIT_PROBLEMS
+from migrate_storage.core.links import LinkFindings
 from migrate_storage.core.model import Column, Location, Note, Outcome, OutcomeKind, RowRef, Severity, Strategy
 from migrate_storage.reporting.estimate import Estimate
 from migrate_storage.reporting.schema_1 import upgrade_report
@@ -40,7 +41,7 @@ class Report:
         ValueError: when ``state`` has an unknown value.
     """
 
-    #: ``run``, ``revert``, ``verify``, ``purge``, ``orphans``, ``sync`` or ``check``.
+    #: ``run``, ``revert``, ``verify``, ``purge``, ``orphans``, ``links``, ``sync`` or ``check``.
     kind: str = "run"
     #: Id of the run, for ``status``, ``report`` and ``revert``.
     run: str
@@ -101,6 +102,8 @@ class Report:
     hidden_rows: tuple[str, ...] = ()
     #: The search of the whole database for ``source``: at the end of the job, or for a plan the latest one.
     census: Census | None = None
+    #: The public addresses that ``links`` found.
+    links: LinkFindings | None = None
     #: The options that restricted the rows, such as ``--where``; empty where all of them were dealt with.
     narrowed: tuple[str, ...] = ()
     #: The command to type next.
@@ -145,7 +148,8 @@ class Report:
         ======  ==========================================================================
         0       completed or planned, without problems
         1       completed or planned, with problems, or with rows that still name the source key, also in columns
-                that no model has; or a column could not be searched, and is not excused
+                that no model has; or a column could not be searched, and is not excused; or an address of a moved
+                object stays
         3       stopped by a fatal error; the same command resumes
         4       stopped at a limit; the same command resumes
         130     interrupted; the same command resumes (the command line makes it 143 for SIGTERM)
@@ -156,7 +160,8 @@ class Report:
         left = (self.rows_remaining or 0) > self.rows_known_missing and self.rows_should_leave and not self.dry_run
         census = self.own_census
         open_ = census is not None and self.kind == "run" and (census.unknown(self.source) or census.unseen)
-        return EXIT_PROBLEMS if self.problem_count or left or open_ else 0
+        stays = self.links is not None and self.links.has_open
+        return EXIT_PROBLEMS if self.problem_count or left or open_ or stays else 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as values that JSON can represent."""
@@ -196,6 +201,7 @@ class Report:
             "elsewhere": list(self.elsewhere),
             "hidden_rows": list(self.hidden_rows),
             "census": None if self.census is None else self.census.to_dict(),
+            "links": None if self.links is None else self.links.to_dict(),
             "narrowed": list(self.narrowed),
             "next_command": self.next_command,
         }
@@ -219,6 +225,7 @@ class Report:
             rows_known_missing=data.get("rows_known_missing", 0),
             bytes_copied_by_service=data.get("bytes_copied_by_service", 0),
             census=Census.from_dict(data["census"]) if data.get("census") else None,
+            links=LinkFindings.from_dict(data["links"]) if data.get("links") else None,
             narrowed=tuple(data.get("narrowed", ())),
             sample=(data["sample"]["rows"], data["sample"]["of"]) if data.get("sample") else None,
             counts={OutcomeKind(kind): count for kind, count in data["counts"].items()},

@@ -12,6 +12,7 @@ from migrate_storage.core.proofs import describe_proof
 from migrate_storage.core.text import amount, duration, size, visible
 from migrate_storage.reporting.census import census_lines, describe_census, name_counts
 from migrate_storage.reporting.estimate import lines
+from migrate_storage.reporting.links import describe_links_end, link_lines
 from migrate_storage.reporting.move import describe_move_run, sum_move
 from migrate_storage.reporting.report import MAX_PROBLEMS, Report
 from migrate_storage.reporting.statistics import Figures
@@ -183,6 +184,8 @@ def _describe_elsewhere(report: Report) -> str:
 def _describe_ending(report: Report) -> str:
     if report.state == "failed":
         return f"Stopped by an error: {report.error}"
+    if report.links is not None and report.state in ("completed", "planned"):
+        return describe_links_end(report.links, report.problem_count, dry_run=report.dry_run)
     if report.state == "planned" or report.dry_run:
         return _describe_plan(report)
     if report.state == "limit_reached":
@@ -230,7 +233,10 @@ def _render_facts(report: Report) -> Iterator[str]:
     yield f"  {'run':<10} {report.run}, {between}{', resumed' if report.resumed else ''}"
     counted = [f"{report.counts[kind]:,} {word(report, kind)}" for kind in OutcomeKind if report.counts.get(kind)]
     would = "would be " if report.dry_run and counted else ""
-    yield f"  {noun(report) + 's':<10} {would}{', '.join(counted) or 'none'}"
+    if counted or report.links is None:
+        yield f"  {noun(report) + 's':<10} {would}{', '.join(counted) or 'none'}"
+    if report.links is not None:
+        yield from link_lines(report.links)
     yield from _render_reasons("kept", report.kept)
     yield from _render_reasons("in use", report.in_use)
     if report.rechecked:
@@ -289,7 +295,7 @@ def next_steps(report: Report) -> tuple[tuple[str, str], ...]:
 
 def noun(report: Report) -> str:
     """Return the noun for the objects that a job of this kind counts."""
-    return "row" if report.kind == "revert" else "object"
+    return "row" if report.kind in ("revert", "links", "links-revert") else "object"
 
 
 def word(report: Report, kind: OutcomeKind) -> str:

@@ -120,6 +120,7 @@ def test_what_every_command_says(project: Project) -> None:
     say("report", *app, "--html", "report.html")
     say("verify", *app)
     say("orphans", *app, "--key", "new", "--min-age", "0")
+    say("links", *app, "--from-address", "https://old.example/")
     say("check", "old", "new", *app)
     say("sync", "old", "new", *app, "--max-duration", "1m")
     (project.directory / "new" / "d" / "1.txt").unlink()

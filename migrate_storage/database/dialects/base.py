@@ -220,9 +220,9 @@ class Dialect:
         """The value that a search returns: text, or bytes as they are stored."""
         return column if kind is ValueKind.BYTES else self.searchable(column, kind)
 
-    def contains(self, searched: ColumnElement[Any], part: str) -> ColumnElement[bool]:
-        """Whether a :meth:`searchable` text contains an ASCII text."""
-        return func.instr(searched, part) > 0
+    def contains(self, searched: ColumnElement[Any], part: str, *, any_case: bool = False) -> ColumnElement[bool]:
+        """Whether a :meth:`searchable` text contains an ASCII text; with ``any_case`` one in lower case, in letters of any."""
+        return func.instr(func.lower(searched) if any_case else searched, part) > 0
 
     def upsert(self, table: TableClause, values: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
         """An INSERT that changes the row instead where one with the same ``id`` exists."""

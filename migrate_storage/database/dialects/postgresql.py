@@ -235,8 +235,8 @@ class PostgreSQL(Dialect):
             return func.encode(column, "escape").collate("C")
         return cast(func.to_json(column) if kind is ValueKind.COMPOSED else column, types.Text()).collate("C")
 
-    def contains(self, searched: ColumnElement[Any], part: str) -> ColumnElement[bool]:
-        return func.strpos(searched, part) > 0
+    def contains(self, searched: ColumnElement[Any], part: str, *, any_case: bool = False) -> ColumnElement[bool]:
+        return func.strpos(func.lower(searched) if any_case else searched, part) > 0
 
     def upsert(self, table: TableClause, values: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
         from sqlalchemy.dialects.postgresql import insert

@@ -131,8 +131,9 @@ class SQLite(Dialect):
         # As bytes, for the text of SQLite may be no valid UTF-8.
         return cast(column, LargeBinary())
 
-    def contains(self, searched: ColumnElement[Any], part: str) -> ColumnElement[bool]:
-        return func.instr(searched, cast(literal(part, Text()), LargeBinary())) > 0
+    def contains(self, searched: ColumnElement[Any], part: str, *, any_case: bool = False) -> ColumnElement[bool]:
+        within = cast(func.lower(cast(searched, Text())), LargeBinary()) if any_case else searched
+        return func.instr(within, cast(literal(part, Text()), LargeBinary())) > 0
 
     def upsert(self, table: TableClause, values: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
         return sqlite.insert(table).values(values).on_conflict_do_update(index_elements=["id"], set_=changes)

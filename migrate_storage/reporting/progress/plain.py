@@ -71,6 +71,8 @@ def describe_start(event: RunStarted) -> str:
         rows = "" if event.rows is None else f", {amount(event.rows, 'row')} to go"
         ends = f"{event.source} -> {event.destination}"
         return visible(f"{what} {event.run}: {ends}{rows} ({event.strategy.words}: {event.reason}){earlier}")
+    if event.job == "links":
+        return visible(f"Links of {ends} (run {event.run}): {event.reason}{earlier}")
     if event.job in ("verify", "orphans"):
         doing = "Verifying" if event.job == "verify" else "Orphans of"
         how = "" if event.reason == _PLAIN_VERIFY else f": {event.reason}"

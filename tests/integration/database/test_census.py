@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from migrate_storage.core.census import Census
 from migrate_storage.core.errors import ConfigurationError, StoppedError
 from migrate_storage.core.events import CensusAdvanced
-from migrate_storage.database import census as module
+from migrate_storage.database import table_search as module
 from migrate_storage.database.census import CensusScope, take_census
 from migrate_storage.database.connection import Database
 from migrate_storage.database.file_search import FileFinder

@@ -1,0 +1,1 @@
+"""The job that finds public addresses of moved objects in texts."""
