@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +17,7 @@ from migrate_storage.core.errors import ApplicationError
 from migrate_storage.core.extras import install_advice
 from migrate_storage.core.text import masked
 
-__all__ = ("enter_lifespan", "import_target")
+__all__ = ("enter_lifespan", "import_function", "import_target")
 
 
 def import_target(spec: str) -> tuple[ModuleType, Any]:
@@ -28,7 +29,7 @@ def import_target(spec: str) -> tuple[ModuleType, Any]:
     name, _, attribute = spec.partition(":")
     if not name or not all(part.isidentifier() for part in name.split(".")):
         raise ApplicationError(f"--app {masked(spec)}: write it as module or module:name, such as myapp.storage:app")
-    module = _import_module(spec, name)
+    module = _import_module(f"--app {spec}", name)
     target: Any = module
     for part in attribute.split(".") if attribute else ():
         try:
@@ -45,7 +46,30 @@ def import_target(spec: str) -> tuple[ModuleType, Any]:
     return module, target
 
 
-def _import_module(spec: str, name: str) -> ModuleType:
+def import_function(flag: str, spec: str) -> Callable[..., Any]:
+    """Import the function of ``module:function``. It is not called.
+
+    Args:
+        flag: the option that names it, for messages.
+        spec: as the user typed it.
+
+    Raises:
+        ApplicationError: the module cannot be imported, or has no such function.
+    """
+    name, _, attribute = spec.partition(":")
+    if not all(part.isidentifier() for part in (*name.split("."), *attribute.split("."))):
+        raise ApplicationError(
+            f"{flag} {masked(spec)}: write a function as module:function, such as myapp.layout:name_copy"
+        )
+    target: Any = _import_module(f"{flag} {spec}", name)
+    for part in attribute.split("."):
+        target = getattr(target, part, None)
+    if not callable(target) or inspect.iscoroutinefunction(target):
+        raise ApplicationError(f"{flag} {spec}: {name} has no function {attribute!r}")
+    return target  # type: ignore[no-any-return]
+
+
+def _import_module(label: str, name: str) -> ModuleType:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -54,14 +78,14 @@ def _import_module(spec: str, name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise ApplicationError(
-                f"--app {spec}: there is no module {error.name!r} in {here} or on the Python path"
+                f"{label}: there is no module {error.name!r} in {here} or on the Python path"
             ) from None
         advice = install_advice(error)
         raise ApplicationError(
-            f"--app {spec}: importing it needs {error.name!r}, which is not installed here{advice and f': {advice}'}"
+            f"{label}: importing it needs {error.name!r}, which is not installed here{advice and f': {advice}'}"
         ) from error
     except (Exception, SystemExit) as error:
-        raise ApplicationError(f"--app {spec}: importing it raised {describe_error(error)}") from error
+        raise ApplicationError(f"{label}: importing it raised {describe_error(error)}") from error
 
 
 def _is_factory(target: object) -> bool:

@@ -52,6 +52,11 @@ class RunRequest:
         help="A key that the destination cannot address, such as a//b: list it, or percent-encode what cannot be "
         "said.",
     )  # fmt: skip
+    rename: str | None = option(
+        metavar="RULE",
+        help="Give copies other filenames. PATTERN=>REPLACEMENT: a regular expression that matches the whole name, such as "
+        r"'(\d{4})-(.*)=>\1/\2'. Or MODULE:FUNCTION, from the old name to the new one. All names are checked before the first byte is copied.",
+    )
     preservation: PreserveOptions = group(PreserveOptions)
     copy_only: bool = option(is_flag=True, help="Copy and verify; leave the rows for a later run.")
     keep_rows: bool = option(is_flag=True, help="Mirror: copy everything, never re-point a row.")

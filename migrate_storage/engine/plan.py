@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from migrate_storage.backend.locators import reason_to_refuse, refused_by_successor
@@ -72,6 +72,8 @@ class MigrationPlan:
     copiers: Mapping[str, ServerSideCopier] = field(default_factory=dict)
     #: What copies get beside bytes, headers and user metadata.
     preservation: Preservation = field(default_factory=Preservation)
+    #: Gives a copy another filename than its source has; ``None`` where it keeps it. It may raise a ``ValueError``.
+    rename: Callable[[str], str] | None = None
     #: Whether no written object proved that both sides are one place: each object is then compared as a whole.
     by_objects: bool = False
 
@@ -133,25 +135,37 @@ class MigrationPlan:
         """Return the filename that a row will have.
 
         An object that is inside the destination already keeps its place. Any other one keeps its key below the source's
-        bucket and prefix.
+        bucket and prefix. Then ``rename`` may give it another one.
+
+        Raises:
+            ValueError: ``rename`` gives it no filename.
         """
         return self._name_copy(filename, self.source.place(filename))
+
+    def kept_path(self, filename: str) -> str:
+        """Return the filename that a row would have without ``rename``."""
+        return self._encode(self._keep_name(filename, self.source.place(filename)))
 
     def _name_copy(self, filename: str, place: Place) -> str:
         if self.strategy is Strategy.IN_PLACE:
             return filename
+        path = self._keep_name(filename, place)
+        return self._encode(path if self.rename is None else self.rename(path))
+
+    def _keep_name(self, filename: str, place: Place) -> str:
         root = self.destination.root
         if self.shared and root.root == place.root and place.key.startswith(root.key):
-            path = place.key[len(root.key) :]
-        else:
-            path = self.source.registration.relative(filename, place)
-        return encode_key(path, local=root.service == "file") if self.encode else path
+            return place.key[len(root.key) :]
+        return self.source.registration.relative(filename, place)
+
+    def _encode(self, path: str) -> str:
+        return encode_key(path, local=self.destination.root.service == "file") if self.encode else path
 
     def items(self, slots: Iterable[Slot]) -> dict[str, Item]:
         """Return one item for each source object that the slots name, by its journal id.
 
         Raises:
-            ValueError: a filename is no valid Unicode text.
+            ValueError: a filename is no valid Unicode text, or ``rename`` gives it no other one.
         """
         found: dict[str, Item] = {}
         for slot in slots:
@@ -218,6 +232,7 @@ def choose_strategy(
     swap: ResolvedBackend | None,
     proof: PlaceProof,
     keep_rows: bool = False,
+    renames: bool = False,
 ) -> MigrationPlan:
     """Choose the strategy of a migration.
 
@@ -227,6 +242,7 @@ def choose_strategy(
         swap: the translation of the source under its own key, where ``destination`` is ``None``.
         proof: whether both reach one storage.
         keep_rows: whether rows stay as they are.
+        renames: whether copies get other filenames.
     """
     if destination is None:
         assert swap is not None
@@ -249,16 +265,19 @@ def choose_strategy(
             Strategy.MIRROR,
             "--keep-rows is given: everything is copied and verified, rows stay as they are",
         )
-    elif inside:
+    elif inside and not renames:
         strategy, reason = (
             Strategy.REKEY,
             f"both keys reach the same storage{note}: bytes stay where they are, only rows change",
         )
     else:
         apart = "different places of one storage" if proof.shared and note else "different storage"
+        each = "each object"
+        if inside:
+            apart, each = "the same storage", "each object that gets another name"
         strategy, reason = (
             Strategy.MOVE,
-            f"the keys reach {apart}{note}: each object is copied and verified, then its rows are re-pointed",
+            f"the keys reach {apart}{note}: {each} is copied and verified, then its rows are re-pointed",
         )
     return MigrationPlan(
         source=source,

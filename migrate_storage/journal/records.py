@@ -146,6 +146,8 @@ class RunRecord:
     control: str | None = None
     #: The last progress as JSON.
     progress: str | None = None
+    #: The rule by which the run named its copies, as ``--rename`` has it; ``None`` where they kept their filenames.
+    renaming: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -89,6 +89,8 @@ def _run_table(metadata: MetaData) -> Table:
         Column("control", LONG_TEXT),
         #: The progress as JSON, updated about once per second.
         Column("progress", LONG_TEXT),
+        #: The rule by which it named its copies; ``NULL`` where they kept their filenames.
+        Column("renaming", LONG_TEXT),
         _index("run_started", "started"),
     )  # fmt: skip
 

@@ -120,6 +120,16 @@ def _rename_column(table: str, column: str, new: str) -> Statement:
     return Statement(sql=sql, done=lambda connection, names: names.has_column(connection, table, new))
 
 
+def _add_column(table: str, column: str, kind: str) -> Statement:
+    """A statement that adds a column that may be NULL."""
+
+    def sql(connection: Connection, names: TableNames) -> str:
+        quoted = names.preparer.quote_identifier(column)
+        return f"ALTER TABLE {names.qualify(table)} ADD COLUMN {quoted} {_TYPES[_database_of(connection)][kind]}"
+
+    return Statement(sql=sql, done=lambda connection, names: names.has_column(connection, table, column))
+
+
 def _widen_column(table: str, column: str, length: int, *, null: bool) -> Statement:
     """A statement that makes a VARCHAR longer. SQLite needs none, for it ignores the length."""
 
@@ -233,6 +243,10 @@ STEPS: tuple[Step, ...] = (
             _rename_json_names("run", "progress", PROGRESS_NAMES),
             _rename_json_names("shard", "progress", PROGRESS_NAMES),
         ),
+    ),
+    Step(
+        summary="a run records the rule by which it named its copies",
+        statements=(_add_column("run", "renaming", "TEXT"),),
     ),
 )
 """All steps. The first one leads from :data:`FIRST_VERSION` to the next version."""

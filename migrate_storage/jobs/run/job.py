@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -33,12 +34,13 @@ from migrate_storage.jobs.distributed.shards import ShardRef, cut_rows, plan_of
 from migrate_storage.jobs.run.estimate import estimate
 from migrate_storage.jobs.run.final_check import rows_repointed_to
 from migrate_storage.jobs.run.manifest import ManifestFile
+from migrate_storage.jobs.run.naming import check_names, check_same_rule
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.jobs.run.passes import RunPasses
 from migrate_storage.jobs.run.preflight import RunPreflight, examine
 from migrate_storage.jobs.run.row_counts import RowCounts
 from migrate_storage.jobs.run.session import RunSession
-from migrate_storage.journal import Journal, new_run_id
+from migrate_storage.journal import Journal, RunRecord, new_run_id
 from migrate_storage.journal.version_tables import note_alembic
 from migrate_storage.reporting import Estimate, Report
 from migrate_storage.reporting.report import MAX_PROBLEMS
@@ -172,6 +174,12 @@ class RunJob(Job[RunPasses]):
             journal.prepare()
             return self.begin_shards(journal, self._sharded(preflight, journal, database), ranges)
 
+    def new_record(
+        self, run: str, began: float, source: str, destination: str, strategy: Strategy = Strategy.IN_PLACE
+    ) -> RunRecord:
+        """See :meth:`Job.new_record`."""
+        return replace(super().new_record(run, began, source, destination, strategy), renaming=self._options.rename)
+
     def describe(self, facts: RunPasses) -> JobDescription:
         """See :meth:`Job.describe`."""
         session, options = facts.session, self._options
@@ -233,8 +241,9 @@ class RunJob(Job[RunPasses]):
         options = self._options
         if report.dry_run or report.exit_code:
             to = f" --to {options.destination}" if options.destination else ""
+            rename = f" --rename {shlex.quote(options.rename)}" if options.rename is not None else ""
             recheck = " --recheck" if options.recheck else ""
-            return f"migrate-storage run --from {options.source}{to}{recheck}"
+            return f"migrate-storage run --from {options.source}{to}{rename}{recheck}"
         return "migrate-storage report"
 
     def _search(self, database: Database, journal: Journal | None, *, until: float | None = None) -> Census | None:
@@ -280,8 +289,16 @@ class RunJob(Job[RunPasses]):
         return tuple(name for name, value in given.items() if value)
 
     def _examine(self, database: Database, journal: Journal) -> RunPreflight:
-        check_options(database, self._options)
-        return examine(self._application, self._options, database, journal, self.context.retry, self.context.limits)
+        options, context = self._options, self.context
+        check_options(database, options)
+        if options.destination is not None:
+            check_same_rule(journal, options)
+        preflight = examine(self._application, options, database, journal, context.retry, context.limits)
+        if preflight.route.rename is None or (self.part is not None and self.part.run):
+            return preflight  # the process that began the shards has checked the names
+        known = journal if journal.exists else None
+        names = check_names(preflight, known, options, context.copy_resources(options.max_memory), context.stop)
+        return replace(preflight, notes=(*preflight.notes, names))
 
     @contextmanager
     def _monitor_load(self, database: Database) -> Iterator[LoadMonitor]:
@@ -305,7 +322,7 @@ class RunJob(Job[RunPasses]):
         digest = plan_of(
             "run", options.source, options.destination, options.columns, options.where, options.include,
             options.exclude, _PLAN_WORDS.get(options.invalid_keys, options.invalid_keys), options.copy_only,
-            options.keep_rows,
+            options.keep_rows, *(() if options.rename is None else (options.rename,)),
         )  # fmt: skip
 
         return ShardedJob(

@@ -45,6 +45,8 @@ class RunOptions(CensusOptions):
     exclude: tuple[str, ...] = ()
     #: What is done with a key that the destination cannot address: ``fail`` (listed) or ``encode``.
     invalid_keys: str = "fail"
+    #: Gives copies other filenames: ``PATTERN=>REPLACEMENT``, or ``module:function``; ``None`` keeps them.
+    rename: str | None = None
     #: Bytes of content read in a second, over all objects under way; ``None`` sets no limit.
     bandwidth: Bandwidth | None = None
     #: Requests in a second, about; ``None`` sets no limit.
@@ -129,6 +131,7 @@ class RunOptions(CensusOptions):
             raise ConfigurationError(
                 "--storage-class and --preserve are about copies, and an in-place run makes none: give --to KEY"
             )
+        self._check_rename()
         self._check_recheck()
         self._check_manifest()
         if self.copy_only and self.keep_rows:
@@ -140,6 +143,17 @@ class RunOptions(CensusOptions):
     def preservation(self) -> Preservation:
         """What copies get beside bytes, headers and user metadata."""
         return Preservation(storage_class=self.storage_class, preserve=self.preserve)
+
+    def _check_rename(self) -> None:
+        """Refuse other names where no copy is made, or where rows would not have them."""
+        if self.rename is None:
+            return
+        if self.destination is None:
+            raise ConfigurationError("--rename gives copies other names, and an in-place run makes none: give --to KEY")
+        if self.keep_rows:
+            raise ConfigurationError(
+                "--rename goes without --keep-rows: rows that stay have the names of today, and no copy would have them"
+            )
 
     def _check_recheck(self) -> None:
         """Refuse what leaves rows with a wrong size: each row that names a copy that is made anew must get its size."""

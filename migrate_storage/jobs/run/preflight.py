@@ -35,6 +35,7 @@ from migrate_storage.engine.plan import MigrationPlan, choose_strategy
 from migrate_storage.engine.preserve import note_not_preserved, probe_preservation
 from migrate_storage.engine.probe import check_absent, check_present, check_source, open_filesystem, try_destination
 from migrate_storage.engine.rekey.prefix_rule import find_prefix_rule
+from migrate_storage.engine.rename import Rename
 from migrate_storage.engine.server_side_copy import probe_server_side_copy
 from migrate_storage.jobs.connections import connected, find_backend
 from migrate_storage.jobs.rights import check_rights
@@ -95,6 +96,7 @@ def examine(
             the run would.
     """
     filters = Filters(options.include, options.exclude)
+    rename = None if options.rename is None else Rename.read(options.rename).name_copy
     rows = tuple(FileColumn(database, column, where=options.where) for column in application.select(options.columns))
     # A dry run and an in-place run change no row.
     changes_rows = options.destination is not None and not (options.keep_rows or options.copy_only)
@@ -143,7 +145,7 @@ def examine(
         check_present(destination, retry)
     stores = _examine_stores(source, destination, samples, filenames, options, filters, retry)
     return RunPreflight(
-        route=stores.route, rows=rows, capabilities=stores.capabilities, sights=stores.sights,
+        route=replace(stores.route, rename=rename), rows=rows, capabilities=stores.capabilities, sights=stores.sights,
         rule=stores.rule, notes=(*notes, *stores.notes), not_preserved=note_not_preserved(source, options.preservation),
     )  # fmt: skip
 
@@ -183,7 +185,14 @@ def _examine_stores(
 
         def prove_destination() -> _Stores:
             proof = prove_by_probe(source, destination, filenames, retry, probe=writes)
-            route = choose_strategy(source, destination, swap=None, keep_rows=options.keep_rows, proof=proof)
+            route = choose_strategy(
+                source,
+                destination,
+                swap=None,
+                keep_rows=options.keep_rows,
+                renames=options.rename is not None,
+                proof=proof,
+            )
             route = replace(
                 route, filters=filters, encode=options.invalid_keys == "encode", preservation=options.preservation
             )

@@ -55,6 +55,45 @@ def test_a_plan_says_the_same_counts_and_changes_nothing(project: Project) -> No
     assert project.snapshot() == before
 
 
+def test_other_names_from_the_command_line_and_from_the_configuration_file(project: Project) -> None:
+    rule = r"d/(.*)\.txt=>files/\1 of 10.txt"
+    ended = project(*RUN, "--rename", rule, "--limit", "3")
+    assert ended.returncode == 4, ended.stderr
+    assert f"--rename '{rule}'" in ended.stdout.splitlines()[-1], "the next command repeats it"
+    assert (
+        "10 of 10 files that rows name get another name, such as 'files/0 of 10.txt' for 'd/0.txt' [rename]"
+        in ended.stdout
+    )
+    (project.directory / "migrate-storage.toml").write_text(
+        'app = "app"\nfrom = "old"\nto = "new"\nrename = "layout:name"\n'
+    )
+    (project.directory / "layout.py").write_text("def name(old):\n    return old.upper()\n")
+    message = one_line_of(project("run"))
+    assert f"named its copies by --rename '{rule}'" in message
+    (project.directory / "migrate-storage.toml").write_text(
+        f"app = 'app'\nfrom = 'old'\nto = 'new'\nrename = '{rule}'\n"
+    )
+    assert "rename" in project("doctor").stdout
+    assert project("run", "--settle-time", "0").returncode == 0
+    assert project.keys() == {"new": 10}
+    assert {path.name for path in (project.directory / "new/files").iterdir()} == {f"{n} of 10.txt" for n in range(10)}
+    told_runs = told(project("runs", "--json"))
+    assert {each["renaming"] for each in told_runs} == {rule}
+    assert project("revert", "--settle-time", "0").returncode == 0
+    assert project.keys() == {"old": 10}
+
+
+@pytest.mark.parametrize("rule", ["d", "(=>x", r"d=>\7", "nothing:name", "layout:none", "(.*)=>", "(.*)=>x"])
+def test_a_rule_that_cannot_be_followed_is_one_line(project: Project, rule: str) -> None:
+    (project.directory / "layout.py").write_text("password = 'hunter2'\n")
+    before = project.snapshot()
+    for command in (RUN, PLAN, ("doctor", *RUN[1:5], "--to", "new")):
+        ended = project(*command, "--rename", rule)
+        assert ended.returncode == 2
+        assert "--rename" in one_line_of(ended)
+    assert project.snapshot() == before
+
+
 def test_json_speaks_one_object_a_line_and_ends_with_the_report(project: Project) -> None:
     ended = project(*RUN, "--json")
     events = told(ended)

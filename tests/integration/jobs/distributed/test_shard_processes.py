@@ -33,6 +33,18 @@ def test_three_at_once_do_what_one_does(sites: Sites) -> None:
         assert many[name] == one[name], name
 
 
+def test_all_of_them_give_the_names_of_one_rule(site: Site) -> None:
+    site.fill(COUNT)
+    before = {file.filename for file in site.world.files()}
+    site.do("run", "--shard", "0/2", "--rename", "(.*)=>v2/\\1")
+    _, errors = site.do("run", "--shard", "1/2", "--rename", "(.*)=>v3/\\1", code=2)
+    assert "named its copies by --rename" in errors
+    site.do("run", "--shard", "1/2", "--rename", "(.*)=>v2/\\1")
+    assert {file.filename for file in site.world.files()} == {f"v2/{name}" for name in before}
+    assert site.world.check(backend="new")
+    assert site.report()["rows_remaining"] == 0
+
+
 def test_shards_are_counted_from_zero_and_the_environment_says_so_too(site: Site) -> None:
     site.fill(8)
     _, errors = site.do("run", "--shard", "3/3", code=2)
