@@ -103,5 +103,5 @@ def test_a_job_a_cluster_and_processes(
             time.sleep(0.1)
     page.follow()
     ended = json.loads((folder / "cluster" / "state.json").read_text())
-    assert ended == ["done"] * 8
+    assert ended == ["done"] * 4
     assert not (folder / "scratch").exists() or not list((folder / "scratch").iterdir())
