@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
-from pathlib import Path
 
 import sqlalchemy as sa
 
 from migrate_storage.application.discovery import NamedDatabase
 from migrate_storage.core.errors import MigrateStorageError
 from migrate_storage.database.connection import Database
-from migrate_storage.database.urls import in_memory
+from migrate_storage.database.urls import is_missing_file
 
 __all__ = ("divide_tables",)
 
@@ -59,15 +58,8 @@ def _find_bound(
 
 def _ask(database: NamedDatabase, tables: Sequence[sa.Table]) -> list[sa.Table]:
     """Return those of the tables that a database has; all of them if it does not answer."""
-    url = database.engine.url
-    path = url.database or ""
-    if (
-        url.get_backend_name() == "sqlite"
-        and not path.startswith("file:")
-        and not in_memory(url)
-        and not Path(path).exists()
-    ):
-        return []  # a connection would make the file
+    if is_missing_file(database.engine.url):
+        return []
     with contextlib.suppress(MigrateStorageError), contextlib.closing(Database(database.engine, attempts=1)) as there:
         there.connect()
         return there.transaction(partial(_find_existing, database=there, tables=tables))

@@ -11,6 +11,7 @@ _EXTRAS = {
     "gcsfs": "gcsfs",
     "adlfs": "adlfs",
     "boto3": "boto3",
+    "duckdb_sqlalchemy": "duckdb",
     "psycopg": "postgres",
     "pymysql": "mysql",
     "libcst": "convert",

@@ -169,11 +169,17 @@ class Database:
             if isinstance(error, AssertionError):  # SQLAlchemy cannot read the version, which its message has
                 refuse_product(str(error), self)
             raise ConfigurationError(
-                f"cannot reach the database {self}: {describe_failure(error)}; check the URL, that the server runs "
-                "and that this user may connect"
+                f"cannot reach the database {self}: {describe_failure(error)}; {self._find_remedy(error)}"
             ) from error
         refuse_product(version, self)
         self.dialect = dialect_of(self._sync_engine.dialect)
+        self.transaction(self.dialect.trials.check_settings)
+
+    def _find_remedy(self, error: Exception) -> str:
+        """What to do where a connection fails."""
+        message = str(error).lower()
+        found = (remedy for words, remedy in self.dialect.unreachable_remedies.items() if words in message)
+        return next(found, "check the URL, that the server runs and that this user may connect")
 
     def schema(self, name: str | None) -> str | None:
         """The schema in which the application's engine finds tables of a schema (``schema_translate_map``)."""

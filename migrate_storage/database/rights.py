@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from sqlalchemy import Connection
@@ -51,9 +52,11 @@ def _check_rows(database: Database, rows: Sequence[FileColumn], *, update: bool)
     for schema in dict.fromkeys(each.column.schema for each in rows):
         tables = dict.fromkeys(each.column.table for each in rows if each.column.schema == schema)
         check_tables(database, schema, list(tables))
+    check, remedy = database.dialect.trials.check_update, "GRANT UPDATE on the column"
     writes = [
-        Trial(each.statements.try_update, f"this role may not UPDATE {each.column}", "GRANT UPDATE on the column")
+        Trial(work, f"this role may not UPDATE {each.column}", remedy)
         for each in rows
+        for work in (partial(check, table=each.table, column=each.column.column), each.statements.try_update)
     ]
     try_in_transaction(database, writes, writes=True)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from migrate_storage.core.errors import ConfigurationError
-from migrate_storage.core.extras import install_advice
+from migrate_storage.core.extras import install_advice, install_command
 from migrate_storage.core.text import one_line
 from migrate_storage.database.dialects import refuse_kind
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     AnyEngine = sa.Engine | AsyncEngine
 
-__all__ = ("engine_from_url", "in_memory")
+__all__ = ("engine_from_url", "in_memory", "is_missing_file")
 
 
 def engine_from_url(url: str) -> AnyEngine:
@@ -42,6 +43,8 @@ def engine_from_url(url: str) -> AnyEngine:
             return create_async_engine(parsed)
         return sa.create_engine(parsed)
     except sa.exc.NoSuchModuleError:
+        if advice := install_command(f"{parsed.drivername}_sqlalchemy"):
+            raise ConfigurationError(f"{shown}: the driver of {parsed.drivername} is not installed: {advice}") from None
         raise ConfigurationError(f"{shown}: SQLAlchemy knows no database called {parsed.drivername!r}") from None
     except ModuleNotFoundError as error:
         raise ConfigurationError(
@@ -54,6 +57,15 @@ def engine_from_url(url: str) -> AnyEngine:
 
 def in_memory(url: sa.URL) -> bool:
     """Whether the database exists only in this process, or only in one connection."""
+    if url.get_backend_name() == "duckdb":
+        return (url.database or ":memory:").startswith(":memory:")
     file = (url.database or "").removeprefix("file:")
     named = file.partition("?")[0] in {"", ":memory:"} or "mode=memory" in file or url.query.get("mode") == "memory"
     return url.get_backend_name() == "sqlite" and named
+
+
+def is_missing_file(url: sa.URL) -> bool:
+    """Whether a connection would make the database's file."""
+    path = url.database or ""
+    embedded = url.get_backend_name() in ("sqlite", "duckdb") and not path.startswith("file:")
+    return embedded and not in_memory(url) and not Path(path).exists()

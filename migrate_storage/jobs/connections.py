@@ -36,7 +36,7 @@ def find_backend(backends: Mapping[str, B], key: str) -> B:
 
 @contextmanager
 def connected(
-    application: Application, journal: str | None = None, schema: str | None = None
+    application: Application, journal: str | None = None, schema: str | None = None, *, shared: bool = False
 ) -> Iterator[tuple[Database, Journal]]:
     """Open the application's database, and the journal there or elsewhere.
 
@@ -44,9 +44,10 @@ def connected(
         application: whose engine is taken.
         journal: URL of another database for the journal; ``None`` keeps both in one.
         schema: database schema of the journal's tables; ``None`` takes that of the journal that exists.
+        shared: whether other processes open both at the same time.
 
     Raises:
-        ConfigurationError: one of them cannot be reached, or the journal would not outlive the process.
+        ConfigurationError: one of them cannot be reached or not be shared, or the journal would not outlive the process.
     """
     database = Database(application.engine, visible_rows_only=application.visible_rows_only)
     other = database
@@ -55,6 +56,8 @@ def connected(
         if journal:
             other = _open_lasting(journal)
             other.connect()
+        if shared:
+            _refuse_sharing(database, other)
         yield database, Journal.find(other, schema)
     finally:
         if other is not database:
@@ -96,7 +99,7 @@ def own_journal() -> Path:
 
 @contextmanager
 def journaled(
-    application: Application | None, journal: str | None = None, schema: str | None = None
+    application: Application | None, journal: str | None = None, schema: str | None = None, *, shared: bool = False
 ) -> Iterator[tuple[Database | None, Journal]]:
     """Open the application's database where there is one, and the journal: there, elsewhere, or in a file of our own.
 
@@ -105,12 +108,13 @@ def journaled(
         journal: URL of the journal's database; ``None`` keeps it with the rows, without an application in
             :func:`own_journal`.
         schema: database schema of the journal's tables.
+        shared: whether other processes open both at the same time.
 
     Raises:
-        ConfigurationError: a database cannot be reached, or the journal would not outlive the process.
+        ConfigurationError: a database cannot be reached or not be shared, or the journal would not outlive the process.
     """
     if application is not None:
-        with connected(application, journal, schema) as both:
+        with connected(application, journal, schema, shared=shared) as both:
             yield both
         return
     if journal is None:
@@ -118,7 +122,18 @@ def journaled(
         journal = f"sqlite:///{own_journal()}"
     with closing(_open_lasting(journal)) as database:
         database.connect()
+        if shared:
+            _refuse_sharing(database)
         yield None, Journal.find(database, schema)
+
+
+def _refuse_sharing(*databases: Database) -> None:
+    for database in databases:
+        if database.dialect.one_process:
+            raise ConfigurationError(
+                f"{database} is opened by one process at a time, so several cannot share a job on it: leave --workers, --dask "
+                "and --shard out"
+            )
 
 
 def _open_lasting(journal: str) -> Database:

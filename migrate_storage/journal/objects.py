@@ -163,7 +163,7 @@ class ObjectRepository(Repository):
     def _read_earlier(self, connection: Connection, records: Sequence[ObjectRecord]) -> dict[str, Any]:
         """State, run and shard of the records that exist."""
         statement = select(self.c.id, self.c.state, self.c.run, self.c.shard)
-        if records and records[0].shard is not None:
+        if records and records[0].shard is not None and self.database.dialect.locks_rows:
             # If two shards begin the same object, one of them must wait for the intent of the other.
             statement = statement.with_for_update()
         rows = self._select_where_in(connection, statement, self.c.id, [record.id for record in records])

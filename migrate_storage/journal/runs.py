@@ -51,8 +51,8 @@ class RunRepository(Repository):
 
         def write(connection: Connection) -> None:
             earlier = select(self.c.control).where(self.c.id == run)
-            # SQLite knows no FOR UPDATE; there the whole database has one writer.
-            value = connection.execute(earlier.with_for_update()).scalar()
+            locked = earlier.with_for_update() if self.database.dialect.locks_rows else earlier
+            value = connection.execute(locked).scalar()
             requested = json.dumps({**(json.loads(value) if value else {}), **requests})
             connection.execute(update(self.table).where(self.c.id == run).values(control=requested))
 

@@ -306,7 +306,8 @@ def _table(metadata: MetaData, name: str, *items: SchemaItem) -> Table:
 
 
 def _index(name: str, *columns: str, unique: bool = False) -> Index:
-    return Index(PREFIX + name, *columns, unique=unique)
+    made = Index(PREFIX + name, *columns, unique=unique)
+    return made.ddl_if(callable_=lambda *_, dialect, **__: dialect_of(dialect).indexes_journal)
 
 
 class Tables:
@@ -391,6 +392,11 @@ class Tables:
         if not inspect(connection).has_table(self.version.name, schema=self.schema):
             return None
         return connection.execute(select(self.version.c.version)).scalar()
+
+    def indexes(self, connection: Connection, table: Table) -> list[Index]:
+        """The indexes of one of the tables in a database, by name; its primary key is none of them."""
+        wanted = dialect_of(connection.dialect).indexes_journal
+        return sorted(table.indexes, key=lambda index: str(index.name)) if wanted else []
 
     def drop(self, connection: Connection) -> None:
         """Drop all tables. Without the journal no run can be reverted."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, MetaData, Table
+from sqlalchemy import Column, Connection, MetaData, Table
 from sqlalchemy.schema import CreateIndex, CreateSchema, CreateTable
 
 from migrate_storage.database.dialects import dialect_of
@@ -37,9 +38,12 @@ def write_sql(connection: Connection, tables: Tables, application_role: str | No
 def _create(connection: Connection, tables: Tables) -> Iterator[str]:
     if tables.schema is not None:
         yield str(CreateSchema(tables.schema, if_not_exists=True).compile(connection)).strip()
+    create_sequence = dialect_of(connection.dialect).create_sequence
     for table in tables.metadata.sorted_tables:
+        if create_sequence and (column := table.autoincrement_column) is not None:
+            yield create_sequence.format(_sequence_of(connection, table, column))
         yield str(CreateTable(table).compile(connection)).strip()
-        for index in sorted(table.indexes, key=lambda index: str(index.name)):
+        for index in tables.indexes(connection, table):
             yield str(CreateIndex(index).compile(connection)).strip()
     name = connection.dialect.identifier_preparer.format_table(tables.version)
     yield f"INSERT INTO {name} (version, created) VALUES ({current_version()}, 0)"
@@ -69,5 +73,10 @@ def _grant_role(
         yield f"GRANT {words} ON {', '.join(map(quote.format_table, tables))} TO {to}"
         for table in tables if "INSERT" in words else ():
             if (column := table.autoincrement_column) is not None:
-                sequence = Table(f"{table.name}_{column.name}_seq", MetaData(schema=schema))
-                yield f"GRANT USAGE ON SEQUENCE {quote.format_table(sequence)} TO {to}"
+                yield f"GRANT USAGE ON SEQUENCE {_sequence_of(connection, table, column)} TO {to}"
+
+
+def _sequence_of(connection: Connection, table: Table, column: Column[Any]) -> str:
+    """The quoted name of the sequence that numbers a table."""
+    sequence = Table(f"{table.name}_{column.name}_seq", MetaData(schema=table.schema))
+    return connection.dialect.identifier_preparer.format_table(sequence)

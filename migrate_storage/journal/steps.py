@@ -47,6 +47,7 @@ class Step:
 _TYPES = {
     "postgresql": {"TEXT": "TEXT", "BYTES": "BYTEA", "DOUBLE": "DOUBLE PRECISION"},
     "sqlite": {"TEXT": "TEXT", "BYTES": "BLOB", "DOUBLE": "DOUBLE"},
+    "duckdb": {"TEXT": "VARCHAR", "BYTES": "BLOB", "DOUBLE": "DOUBLE"},
     "mysql": {"TEXT": "LONGTEXT", "BYTES": "LONGBLOB", "DOUBLE": "DOUBLE"},
 }
 """The words of each database for types that they name differently."""
@@ -54,7 +55,7 @@ _OPTIONS = {"mysql": " CHARSET=utf8mb4 COLLATE utf8mb4_bin ENGINE=InnoDB"}
 
 
 def _database_of(connection: Connection) -> str:
-    """Return ``postgresql``, ``sqlite``, or ``mysql``, which means MariaDB too."""
+    """Return ``postgresql``, ``sqlite``, ``duckdb``, or ``mysql``, which means MariaDB too."""
     return "mysql" if connection.dialect.name == "mariadb" else connection.dialect.name
 
 

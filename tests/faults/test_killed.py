@@ -21,7 +21,7 @@ from tests.support.evidence import Evidence
 @pytest.mark.timeout(2400)
 @pytest.mark.parametrize(
     ("database", "documents", "kills"),
-    [("postgres", 100, 3), pytest.param("postgres", 2000, 10, marks=pytest.mark.soak),
+    [("postgres", 100, 3), ("duckdb", 100, 3), pytest.param("postgres", 2000, 10, marks=pytest.mark.soak),
      pytest.param("mariadb", 500, 10, marks=pytest.mark.soak), pytest.param("sqlite", 500, 10, marks=pytest.mark.soak)],
 )  # fmt: skip
 def test_killed_while_rows_are_swapped(
@@ -39,6 +39,7 @@ def test_killed_while_rows_are_swapped(
     lives = [(int(0.8 * named * share / sum(shares)), moments.randrange(1, 12)) for share in shares]
     moved = []
     for after, steps in lives:
+        world.engine.dispose()  # one process at a time opens a file of DuckDB
         done = outside.forked(
             url, old, new, "--batch-size", "20", "--concurrency", "8", after=after, steps=steps, batch=BATCH
         )
@@ -49,6 +50,7 @@ def test_killed_while_rows_are_swapped(
     assert sum(later > earlier for earlier, later in pairwise([0, *moved])) > kills // 2, (
         "the kills come while rows are swapped"
     )
+    world.engine.dispose()
     done = outside.forked(url, old, new)
     assert done.returncode == 0, done.stderr
     report = outside.told(done, "report")

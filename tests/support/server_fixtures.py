@@ -64,7 +64,19 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'app.db'}"
 
 
+@pytest.fixture
+def duckdb_url(tmp_path: Path) -> str:
+    """A fresh DuckDB file. One process at a time can open it."""
+    return f"duckdb:///{tmp_path / 'app.duckdb'}"
+
+
 @pytest.fixture(params=["sqlite", "postgres", "mariadb"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """A fresh database of each kind in turn."""
+    """A fresh database of each kind in turn that several processes can open."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture(params=["sqlite", "postgres", "mariadb", "duckdb"])
+def any_database_url(request: pytest.FixtureRequest) -> str:
+    """A fresh database of every kind in turn."""
     return str(request.getfixturevalue(f"{request.param}_url"))

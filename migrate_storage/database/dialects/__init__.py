@@ -8,21 +8,21 @@ import sqlalchemy
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.database.dialects.base import Dialect
+from migrate_storage.database.dialects.duckdb import DuckDB
 from migrate_storage.database.dialects.mysql import MariaDB, MySQL
 from migrate_storage.database.dialects.postgresql import PostgreSQL
 from migrate_storage.database.dialects.sqlite import SQLite
 
 __all__ = ("DIALECTS", "Dialect", "dialect_of", "refuse_kind", "refuse_product")
 
-DIALECTS: dict[str, Dialect] = {each.name: each for each in (SQLite(), PostgreSQL(), MySQL(), MariaDB())}
+DIALECTS: dict[str, Dialect] = {each.name: each for each in (SQLite(), PostgreSQL(), MySQL(), MariaDB(), DuckDB())}
 
 
-SUPPORTED = "PostgreSQL, MySQL, MariaDB and SQLite"
+SUPPORTED = "PostgreSQL, MySQL, MariaDB, SQLite and DuckDB"
 
 _KINDS = {
     "cockroachdb": "CockroachDB",
     "db2": "Db2",
-    "duckdb": "DuckDB",
     "mssql": "SQL Server",
     "oracle": "Oracle Database",
     "redshift": "Amazon Redshift",
@@ -67,6 +67,8 @@ def refuse_kind(url: sqlalchemy.URL) -> None:
         raise ConfigurationError(
             f"{url.render_as_string()}: write postgresql:// instead of postgres://, for SQLAlchemy"
         )
+    if kind == "duckdb" and re.match(r"(md|motherduck):", url.database or ""):
+        raise ConfigurationError(f"MotherDuck is not supported ({url.render_as_string()}): only {SUPPORTED} are")
     if kind not in DIALECTS:
         name = _KINDS.get(kind, f"a database of kind {kind!r}")
         raise ConfigurationError(f"{name} is not supported ({url.render_as_string()}): only {SUPPORTED} are")

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from sqlalchemy import ColumnElement, Connection, TableClause, bindparam, cast, func, types
+from sqlalchemy import ColumnElement, Connection, TableClause, bindparam, cast, func, text, types
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import NullType
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.database.dialects.sets import RowSets
+from migrate_storage.database.dialects.tables import Catalog
+from migrate_storage.database.dialects.value_kind import ValueKind
 
 __all__ = ("Dialect", "ReplicaLag", "TableCatalog", "TableFacts", "Trials", "ValueKind", "as_text", "untyped")
 
 
-class ValueKind(enum.Enum):
-    """How the text in a column's values is found."""
-
-    TEXT = "text"
-    """Text, or a type whose text is its value, such as JSON and XML."""
-    COMPOSED = "composed"
-    """Arrays, records and maps: the text is in their members."""
-    BYTES = "bytes"
-    ANY = "any"
-    """Each row has a type of its own (SQLite)."""
-
-
 class Trials:
     """What a server is asked before rows of it are changed. It keeps no state."""
+
+    def check_settings(self, connection: Connection) -> None:
+        """Refuse a driver or a setting with which our statements would mean something else.
+
+        Raises:
+            ConfigurationError: there is one.
+        """
 
     def find_read_only(self, connection: Connection) -> str:
         """Why this transaction cannot write at all; empty if it can, or if only a write shows it."""
@@ -69,6 +65,13 @@ class Trials:
         """Those of some tables that have no transactions, each with the engine that keeps it."""
         return []
 
+    def check_update(self, connection: Connection, table: TableClause, column: str) -> None:
+        """Refuse a column of which an UPDATE would change more than this column.
+
+        Raises:
+            PreflightError: it would, or no UPDATE can set it.
+        """
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableFacts:
@@ -100,8 +103,19 @@ class TableFacts:
 class TableCatalog:
     """What a server enforces and does of itself in a table, and how it compares keys. It keeps no state."""
 
+    #: A SELECT of the names of the triggers that an UPDATE of table ``:t`` fires.
+    update_triggers: ClassVar[str]
+
     def facts(self, connection: Connection, table: TableClause) -> TableFacts:
         """What the database enforces of the rows of a table, asked of its catalog."""
+        raise NotImplementedError
+
+    def list_update_triggers(self, connection: Connection, table: str) -> list[str]:
+        """The names of the triggers that an UPDATE of a table fires."""
+        return [str(name) for name in connection.execute(text(self.update_triggers), {"t": table}).scalars()]
+
+    def read_tables(self, connection: Connection) -> Catalog:
+        """All tables that the role sees, in all schemas, with their columns that can contain text."""
         raise NotImplementedError
 
     def finds_keys_of(self, type_: types.TypeEngine[Any]) -> bool:
@@ -125,8 +139,6 @@ class Dialect:
     name: ClassVar[str]
     #: A SELECT of the server's clock, in seconds since the epoch.
     clock: ClassVar[str]
-    #: A SELECT of the names of the triggers that an UPDATE of table ``:t`` fires.
-    update_triggers: ClassVar[str]
     #: Whether a role needs a GRANT for each table and sequence, and for a schema that is not the default one.
     grants_by_table: ClassVar[bool] = False
     #: A SELECT of all tables with a column named ``:c``: schema, table, and whether a statement finds the table without
@@ -156,6 +168,18 @@ class Dialect:
     swap_characters: int = 0
     #: Whether one statement can re-point a range of rows and journal each of them.
     repoints_ranges: ClassVar[bool] = False
+    #: Whether a SELECT can lock the rows that it reads. Otherwise there is one writer, or the second one of a row fails.
+    locks_rows: ClassVar[bool] = True
+    #: Whether several processes write faster than one.
+    parallel_writers: ClassVar[bool] = True
+    #: Whether one process at a time can open the database at all.
+    one_process: ClassVar[bool] = False
+    #: Whether the journal's tables have indexes beside their primary keys.
+    indexes_journal: ClassVar[bool] = True
+    #: The statement that makes the sequence of a table's numbers, where the table's own does not make it.
+    create_sequence: ClassVar[str] = ""
+    #: What to do where a connection fails, by words of the message in lower case.
+    unreachable_remedies: ClassVar[Mapping[str, str]] = {}
 
     #: What it is asked before rows are changed.
     trials: Trials = Trials()

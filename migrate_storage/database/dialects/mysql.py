@@ -25,7 +25,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.database.dialects.base import Dialect, ReplicaLag, TableCatalog, TableFacts, Trials, ValueKind
+from migrate_storage.database.dialects.mysql_tables import read_mysql_tables
 from migrate_storage.database.dialects.sets import RowSets
+from migrate_storage.database.dialects.tables import Catalog
 
 __all__ = ("LONG_BYTES", "LONG_TEXT", "TABLE_OPTIONS", "MariaDB", "MySQL")
 
@@ -94,6 +96,14 @@ class _MySQLTrials(Trials):
 
 
 class _MySQLCatalog(TableCatalog):
+    update_triggers = (
+        "SELECT trigger_name FROM information_schema.triggers WHERE event_object_table = :t"
+        " AND event_manipulation = 'UPDATE' AND event_object_schema = DATABASE()"
+    )
+
+    def read_tables(self, connection: Connection) -> Catalog:
+        return read_mysql_tables(connection)
+
     def facts(self, connection: Connection, table: TableClause) -> TableFacts:
         where = " WHERE table_schema = COALESCE(:s, DATABASE()) AND table_name = :t"
         name = {"s": table.schema, "t": table.name}
@@ -139,10 +149,6 @@ class MySQL(Dialect):
     version = "SELECT CONCAT(VERSION(), ' ', @@version_comment)"
     # Not of NOW(): where clocks are put back, two times have one local time.
     clock = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1e6"
-    update_triggers = (
-        "SELECT trigger_name FROM information_schema.triggers WHERE event_object_table = :t"
-        " AND event_manipulation = 'UPDATE' AND event_object_schema = DATABASE()"
-    )
     # Other schemas are other databases, which may belong to other applications.
     tables_with_column = (
         "SELECT table_schema, table_name, 1 FROM information_schema.columns WHERE column_name = :c"

@@ -25,7 +25,9 @@ from sqlalchemy import (
 
 from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.database.dialects.base import Dialect, ReplicaLag, TableCatalog, TableFacts, Trials, ValueKind
+from migrate_storage.database.dialects.postgresql_tables import read_postgresql_tables
 from migrate_storage.database.dialects.sets import RowSets
+from migrate_storage.database.dialects.tables import Catalog
 
 __all__ = ("PostgreSQL",)
 
@@ -107,6 +109,14 @@ class _PostgreSQLTrials(Trials):
 
 
 class _PostgreSQLCatalog(TableCatalog):
+    update_triggers = (
+        "SELECT DISTINCT trigger_name FROM information_schema.triggers WHERE event_object_table = :t"
+        " AND event_manipulation = 'UPDATE'"
+    )
+
+    def read_tables(self, connection: Connection) -> Catalog:
+        return read_postgresql_tables(connection)
+
     def facts(self, connection: Connection, table: TableClause) -> TableFacts:
         name = {"t": connection.dialect.identifier_preparer.format_table(table)}
         return TableFacts(
@@ -155,10 +165,6 @@ class PostgreSQL(Dialect):
     sets = _PostgreSQLSets()
     version = "SELECT version()"
     clock = "SELECT extract(epoch FROM clock_timestamp())"
-    update_triggers = (
-        "SELECT DISTINCT trigger_name FROM information_schema.triggers WHERE event_object_table = :t"
-        " AND event_manipulation = 'UPDATE'"
-    )
     grants_by_table = True
     tables_with_column = (
         "SELECT n.nspname, c.relname, pg_table_is_visible(c.oid) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"

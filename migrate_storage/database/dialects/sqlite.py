@@ -25,6 +25,8 @@ from sqlalchemy.types import TypeEngine
 
 from migrate_storage.database.dialects.base import Dialect, TableCatalog, TableFacts, Trials, ValueKind
 from migrate_storage.database.dialects.sets import RowSets
+from migrate_storage.database.dialects.sqlite_tables import read_sqlite_tables
+from migrate_storage.database.dialects.tables import Catalog
 
 __all__ = ("AUTO_ID", "SQLite")
 
@@ -45,6 +47,11 @@ class _SQLiteTrials(Trials):
 
 
 class _SQLiteCatalog(TableCatalog):
+    update_triggers = _UPDATE_TRIGGERS.format("sqlite_master")
+
+    def read_tables(self, connection: Connection) -> Catalog:
+        return read_sqlite_tables(connection)
+
     def facts(self, connection: Connection, table: TableClause) -> TableFacts:
         keys = tuple(self._unique_keys(connection, table))
         # A trigger is in the schema of its table, or in this connection only.
@@ -101,7 +108,6 @@ class SQLite(Dialect):
     sets = _SQLiteSets()
     version = "SELECT 'SQLite ' || sqlite_version()"
     clock = "SELECT (julianday('now') - 2440587.5) * 86400.0"
-    update_triggers = _UPDATE_TRIGGERS.format("sqlite_master")
     tables_with_column = (
         "SELECT 'main', m.name, 1 FROM sqlite_master m JOIN pragma_table_info(m.name) p"
         " WHERE m.type = 'table' AND p.name = :c ORDER BY 2"
@@ -111,6 +117,8 @@ class SQLite(Dialect):
     read_only_remedy = "let this user write the file and its folder, and leave PRAGMA query_only out"
     full_messages = ("disk is full", "disk i/o error")
     matches_patterns = False
+    locks_rows = False
+    parallel_writers = False
 
     def prepare_connection(self, connection: Connection, lock_seconds: float) -> None:
         connection.exec_driver_sql(f"PRAGMA busy_timeout = {lock_seconds * 1000}")

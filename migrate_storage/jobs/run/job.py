@@ -113,9 +113,9 @@ class RunJob(Job[RunPasses]):
             ConfigurationError: bad options or configuration, found before anything was touched.
             LeaseHeldError: another run is at work on this database.
         """
-        options, columns = self._options, self._application.columns
+        options, columns, shared = self._options, self._application.columns, self.part is not None
         with (
-            connected(self._application, options.journal, options.journal_schema) as (database, journal),
+            connected(self._application, options.journal, options.journal_schema, shared=shared) as (database, journal),
             self._monitor_load(database) as load,
         ):
             first = not journal.exists
@@ -169,7 +169,7 @@ class RunJob(Job[RunPasses]):
             LeaseHeldError: something else is at work on this database.
         """
         options = self._options
-        with connected(self._application, options.journal, options.journal_schema) as (database, journal):
+        with connected(self._application, options.journal, options.journal_schema, shared=True) as (database, journal):
             preflight = self._examine(database, journal)
             journal.prepare()
             return self.begin_shards(journal, self._sharded(preflight, journal, database), ranges)

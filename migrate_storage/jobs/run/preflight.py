@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from sqlalchemy import Connection, text
-
 from migrate_storage.application.application import Application
 from migrate_storage.backend import ObstoreBackend
 from migrate_storage.core.errors import ConfigurationError
@@ -353,12 +351,7 @@ def _note_canaries(source: ResolvedBackend, listings: ListingEvidence) -> list[N
 def _note_triggers(rows: Sequence[FileColumn], database: Database) -> list[Note]:
     notes = []
     for table in dict.fromkeys(each.column.table for each in rows):
-
-        def read(connection: Connection, table: str = table) -> list[str]:
-            names = connection.execute(text(database.dialect.update_triggers), {"t": table}).scalars()
-            return [str(name) for name in names]
-
-        names = database.transaction(read)
+        names = database.transaction(partial(database.dialect.catalog.list_update_triggers, table=table))
         if names:
             message = f"rewriting rows of {table} fires its triggers {', '.join(sorted(names))}"
             todo = "see that they may fire once for each row, or disable them for the run"

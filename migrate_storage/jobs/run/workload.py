@@ -27,7 +27,7 @@ def measure_workload(application: Application, options: RunOptions) -> Workload 
         options: the run's options.
 
     Returns:
-        ``None`` where one process has to do the run, or does it as fast: on SQLite; in place, as a re-key, as a dry run,
+        ``None`` where one process has to do the run, or does it as fast: on SQLite and DuckDB; in place, as a re-key, as a dry run,
         with ``limit`` or ``recheck``; and where a limit of bandwidth or requests is the bound.
 
     Raises:
@@ -37,7 +37,7 @@ def measure_workload(application: Application, options: RunOptions) -> Workload 
     if single or options.bandwidth is not None or options.max_requests_per_second is not None:
         return None
     with connected(application, options.journal, options.journal_schema) as (database, journal):
-        if "sqlite" in (database.dialect.name, journal.database.dialect.name):
+        if not all(each.dialect.parallel_writers for each in (database, journal.database)):
             return None
         columns = application.select(options.columns)
         rows = [FileColumn(database, column, where=options.where) for column in columns]

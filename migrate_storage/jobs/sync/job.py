@@ -107,7 +107,11 @@ class SyncJob(Job[_Facts]):
             LeaseHeldError: another sync of the same two stores is at work.
         """
         options = self._options
-        with journaled(self._application, options.journal, options.journal_schema) as (database, journal):
+        shared = self.part is not None
+        with journaled(self._application, options.journal, options.journal_schema, shared=shared) as (
+            database,
+            journal,
+        ):
             retry, dry_run = self.context.retry, options.dry_run
             facts = partial(
                 _Facts, database=database, backup=self._examine_backup(),
@@ -162,7 +166,7 @@ class SyncJob(Job[_Facts]):
             Its id, and the name of the lease that its driver has in its name.
         """
         options = self._options
-        with journaled(self._application, options.journal, options.journal_schema) as (_, journal):
+        with journaled(self._application, options.journal, options.journal_schema, shared=True) as (_, journal):
             journal.prepare()
             return self.begin_shards(journal, self._sharded(), ranges)
 

@@ -89,7 +89,11 @@ class VerifyJob(Job[_Facts]):
         for key in (options.key, options.compare_with):
             if key is not None:
                 find_backend(sides, key)
-        with connected(self._application, options.journal, options.journal_schema) as (database, journal):
+        shared = self.part is not None
+        with connected(self._application, options.journal, options.journal_schema, shared=shared) as (
+            database,
+            journal,
+        ):
 
             def verify(run: str, rows: Sequence[FileColumn], load: LoadMonitor | None) -> Report:
                 known = KnownLosses(journal)
@@ -115,7 +119,8 @@ class VerifyJob(Job[_Facts]):
         Returns:
             Its id, and the name of the lease that its driver has in its name.
         """
-        with connected(self._application, self._options.journal, self._options.journal_schema) as (database, journal):
+        options = self._options
+        with connected(self._application, options.journal, options.journal_schema, shared=True) as (database, journal):
             journal.prepare()
             return self.begin_shards(journal, self._sharded(database), ranges)
 

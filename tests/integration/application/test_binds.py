@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 
 from migrate_storage.application.application import Application, load_application
 from migrate_storage.core.errors import ApplicationError, ConfigurationError
+from migrate_storage.database.connection import Database
+from migrate_storage.database.dialects import refuse_product
 from migrate_storage.jobs.orphans.job import OrphansJob, OrphansOptions
 from migrate_storage.jobs.purge.job import PurgeJob
 from migrate_storage.jobs.purge.rules import PurgeOptions
@@ -154,7 +157,10 @@ def test_the_schema_that_the_engine_translates(postgres_url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "name"),
     [
-        ("duckdb:///x.db", "DuckDB"),
+        ("duckdb:///md:sales", "MotherDuck"),
+        ("db2+ibm_db://h/db", "Db2"),
+        ("redshift+redshift_connector://h/db", "Amazon Redshift"),
+        ("firebird://h/db", "a database of kind 'firebird'"),
         ("cockroachdb://root@h/db", "CockroachDB"),
         ("oracle+oracledb://scott:tiger@h/db", "Oracle Database"),
         ("mssql+pyodbc://h/db", "SQL Server"),
@@ -162,9 +168,45 @@ def test_the_schema_that_the_engine_translates(postgres_url: str) -> None:
     ],
 )
 def test_an_unsupported_database_is_named_without_its_driver(url: str, name: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"{name} is not supported.*only PostgreSQL, MySQL, MariaDB and SQLite") as error:  # fmt: skip
+    with pytest.raises(ConfigurationError, match=f"{name} is not supported.*only PostgreSQL, MySQL, MariaDB, SQLite and DuckDB") as error:  # fmt: skip
         load_application(ModuleType("empty"), database=url)
     assert "tiger" not in str(error.value)
+
+
+VERSIONS = {
+    "CockroachDB": "CockroachDB CCL v23.1.11 (x86_64-pc-linux-gnu, built 2023/09/27, go1.19.10)",
+    "Amazon Redshift": "PostgreSQL 8.0.2 on i686-pc-linux-gnu, compiled by GCC gcc (GCC) 3.4.2, Redshift 1.0.12103",
+    "YugabyteDB": "PostgreSQL 11.2-YB-2.15.0.0-b0 on x86_64-pc-linux-gnu, compiled by clang, 64-bit",
+    "TiDB": "5.7.25-TiDB-v6.1.0 TiDB Server (Apache License 2.0) Community Edition, MySQL 5.7 compatible",
+    "Vitess": "8.0.30-Vitess Version: 18.0.0",
+}
+
+
+@pytest.mark.parametrize("name", VERSIONS)
+def test_a_server_that_speaks_the_protocol_of_another_one_is_named(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"{name} is not supported \(db\): only PostgreSQL"):
+        refuse_product(VERSIONS[name], "db")
+
+
+@pytest.mark.parametrize(
+    "version", ["PostgreSQL 15.3 (Debian 15.3-0+deb12u1)", "10.11.4-MariaDB-1 Debian 12", "8.0.36 MySQL Community Server - GPL", "v1.5.6"]
+)  # fmt: skip
+def test_a_supported_server_is_taken_for_what_it_is(version: str) -> None:
+    refuse_product(version, "db")
+
+
+def test_a_server_is_asked_what_it_is(postgres_url: str) -> None:
+    """PostgreSQL with the answer of another product in front of its own."""
+    with sa.create_engine(postgres_url).begin() as connection:
+        connection.exec_driver_sql(
+            f"CREATE FUNCTION public.version() RETURNS text LANGUAGE sql AS $$ SELECT '{VERSIONS['CockroachDB']}' $$"
+        )
+        connection.exec_driver_sql(
+            f'ALTER DATABASE "{sa.make_url(postgres_url).database}" SET search_path TO public, pg_catalog'
+        )
+    with contextlib.closing(Database(postgres_url)) as database:
+        with pytest.raises(ConfigurationError, match="CockroachDB is not supported"):
+            database.connect()
 
 
 def test_a_name_of_postgresql_that_sqlalchemy_does_not_take_is_corrected() -> None:

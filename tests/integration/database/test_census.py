@@ -53,8 +53,8 @@ def scope(**changes: Any) -> CensusScope:
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url)
+def database(any_database_url: str) -> Iterator[Database]:
+    database = Database(any_database_url)
     database.connect()
     yield database
     database.close()
@@ -137,6 +137,11 @@ TYPES = {
         "TEXT": ":v", "VARCHAR(500) CHARACTER SET latin1": ":v", "LONGTEXT": ":v", "JSON": ":v", "BLOB": ":v",
         "VARBINARY(500)": ":v", "CHAR(200)": ":v", "TEXT CHARACTER SET utf16": ":v", "ENUM('x', :v)": ":v", "TEXT COMPRESSED": ":v",
     },
+    "duckdb": {
+        "VARCHAR": ":v", "VARCHAR COLLATE NOCASE": ":v", "JSON": ":v", "BLOB": "encode(:v)", "ENUM('x', :v)": ":v", "JSON[]": "[NULL, CAST(:v AS JSON)]",
+        "VARCHAR[]": "['x', :v]", "VARCHAR[2]": "['x', :v]", "STRUCT(a INTEGER, b VARCHAR)": "{'a': 1, 'b': :v}", "MAP(VARCHAR, VARCHAR)": "MAP {'file': :v}",
+        "UNION(a INTEGER, b VARCHAR)": "union_value(b := :v)", "BLOB[]": "[encode(:v)]", "STRUCT(b BLOB)[]": "[{'b': encode(:v)}]",
+    },
 }  # fmt: skip
 
 
@@ -162,7 +167,7 @@ def test_each_type_that_can_contain_text(database: Database, sql: Callable[..., 
 
 
 def test_bytes_that_are_no_text_are_searched_too(database: Database, sql: Callable[..., None]) -> None:
-    type_ = {"sqlite": "BLOB", "postgresql": "bytea", "mysql": "BLOB"}[database.url.get_backend_name()]
+    type_ = {"postgresql": "bytea"}.get(database.url.get_backend_name(), "BLOB")
     sql(f"CREATE TABLE raw (id INTEGER PRIMARY KEY, value {type_})")
     for number, value in enumerate((b"\xff\x00\\" + TEXT.encode(), b"\x80\x81", b"", bytes(range(256)) * 20)):
         sql("INSERT INTO raw VALUES (:id, :value)", id=number, value=value)

@@ -21,9 +21,9 @@ ROWS = 230
 
 
 @pytest.fixture
-def rows(database_url: str) -> Iterator[FileColumn]:
+def rows(any_database_url: str) -> Iterator[FileColumn]:
     """A table with a key of two parts, and JSON."""
-    engine = sa.create_engine(database_url)
+    engine = sa.create_engine(any_database_url)
     kind = sa.JSON().with_variant(sa.Text(), "sqlite")
     if engine.dialect.name == "postgresql":
         kind = sa.dialects.postgresql.JSONB()
@@ -39,7 +39,7 @@ def rows(database_url: str) -> Iterator[FileColumn]:
     with engine.begin() as connection:
         connection.execute(table.insert(), given)
     engine.dispose()
-    with closing(Database(database_url)) as database:
+    with closing(Database(any_database_url)) as database:
         database.connect()
         yield FileColumn(database, FILES)
 
@@ -52,7 +52,7 @@ def read(rows: FileColumn) -> dict[int, tuple[str, object]]:
     """What each row holds: its title, and its file."""
     statement = rows.select(sa.literal_column("title"), rows.raw)
     found = rows.database.transaction(lambda connection: connection.execute(statement).all())
-    parsed = rows.database.dialect.name == "postgresql"
+    parsed = rows.database.dialect.name in ("postgresql", "duckdb")
     return {row[1]: (row[2], row[3] if parsed or row[3] is None else json.loads(row[3])) for row in found}
 
 
@@ -118,13 +118,20 @@ KEYS: dict[str, dict[str, list[object]]] = {
         "DATE": ["2024-02-29", "2024-03-01", "2024-03-02"], "DATETIME(6)": ["2024-02-29 10:00:00.123456", "2024-03-01", "2024-03-02"],
         "ENUM('z','m','a')": ["z", "m", "a"], "UUID": [f"8d1d0000-0000-0000-0000-00000000000{n}" for n in range(3)], "YEAR": [2024, 2025, 2026],
     },
+    "duckdb": {
+        "INTEGER": [-(2**31), 0, 2**31 - 1], "BIGINT": [-(2**63), 0, 2**63 - 1], "UBIGINT": [1, 2, 2**64 - 1], "HUGEINT": [-(2**100), 0, 2**100],
+        "VARCHAR": ['quo"ted\\', "o'neil", "ü\U0001f388", "", "1", "%s", "a\0b"], "UUID": [f"8d1d0000-0000-0000-0000-00000000000{n}" for n in range(3)],
+        "BLOB": [b"\x00\xff", b"", b"ab"], "DECIMAL(20,10)": ["0.1", "0.2", "3"], "ENUM('z','m','a')": ["z", "m", "a"],
+        "DATE": ["2024-02-29", "2024-03-01", "2024-03-02"], "TIMESTAMP": ["2024-02-29 10:00:00.123456", "2024-03-01", "2024-03-02"],
+        "TIMESTAMPTZ": ["2024-02-29 10:00:00.123456+02", "2024-02-29 10:00:01+02", "2024-02-29 10:00:02+02"],
+    },
 }  # fmt: skip
 """By database: types of keys, and some keys. They are sent as a set, or as parameters of their own."""
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    with closing(Database(database_url)) as database:
+def database(any_database_url: str) -> Iterator[Database]:
+    with closing(Database(any_database_url)) as database:
         database.connect()
         yield database
 
@@ -193,6 +200,7 @@ VALUES = {
     "sqlite": ["TEXT", "JSON", "VARCHAR(2000000)", "BLOB"],
     "postgresql": ["TEXT", "JSON", "JSONB", "VARCHAR(2000000)", "VARCHAR"],
     "mysql": ["LONGTEXT", "JSON", "MEDIUMTEXT", "LONGTEXT CHARACTER SET latin1", "LONGTEXT COLLATE utf8mb4_general_ci"],
+    "duckdb": ["VARCHAR", "JSON", "VARCHAR COLLATE NOCASE"],
 }
 NOTES = [
     'quo"ted',
@@ -248,6 +256,8 @@ KEEPING = {
 
 def test_a_trigger_keeps_the_value_of_one_row_of_a_set(database: Database) -> None:
     """The set is not taken for written, and what is no row of this kind is written without it."""
+    if kind_of(database) not in KEEPING:
+        return  # that database has no trigger that changes a row
     fill(database, "INTEGER", list(range(10)))
     execute(database, *KEEPING[kind_of(database)])
     rows = FileColumn(database, Column(table="doc", column="file", key=("id", "n")))

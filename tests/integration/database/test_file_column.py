@@ -57,6 +57,7 @@ TYPES = [
     *(("sqlite", type_) for type_ in ("JSON", "TEXT", "BLOB")),
     *(("postgres", type_) for type_ in ("JSONB", "JSON", "TEXT")),
     ("postgres", 'TEXT COLLATE "no_case"'),
+    *(("duckdb", type_) for type_ in ("JSON", "VARCHAR", "VARCHAR COLLATE NOCASE")),
     *(("mariadb", type_) for type_ in ("JSON", "TEXT", "LONGTEXT CHARACTER SET latin1", "TEXT COLLATE utf8mb4_unicode_ci")),
 ]  # fmt: skip
 

@@ -20,8 +20,8 @@ FILE = '{"backend": "old", "filename": "f"}'
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    with closing(Database(database_url)) as database:
+def database(any_database_url: str) -> Iterator[Database]:
+    with closing(Database(any_database_url)) as database:
         database.connect()
         yield database
 
@@ -156,6 +156,13 @@ ODD_KEYS = {
         "CHAR(5)": ("'ab'", True), "ENUM('z','a')": ("'z'", True), "SET('z','a')": ("'z,a'", True), "UUID": ("'8d1d0000-0000-0000-0000-000000000001'", True),
         "INET6": ("'::1'", True), "BIT(9)": ("b'100000001'", None),
     },
+    "duckdb": {
+        "FLOAT": ("0.1", True), "DOUBLE": ("0.1", True), "DECIMAL(20,10)": ("0.1", True), "TIME": ("'10:00:01.5'", True),
+        "TIMETZ": ("'10:00:01+02'", None), "DATE": ("'2024-02-29'", True), "TIMESTAMP": ("'2024-02-29 10:00:00.123456'", True),
+        "TIMESTAMPTZ": ("'2024-02-29 10:00:00.123456+02'", True), "TIMESTAMP_NS": ("'2024-02-29 10:00:00.123456789'", None),
+        "BOOLEAN": ("true", True), "BLOB": ("'\\x00\\xFF'", True), "BIT": ("'101'", None),
+        "ENUM('z','a')": ("'z'", True), "UUID": ("'8d1d0000-0000-0000-0000-000000000001'", True), "HUGEINT": ("170141183460469231731687303715884105727", True),
+    },
 }  # fmt: skip
 """By database: types of keys, a value, and whether it compares equal to itself (None: it depends on the driver)."""
 
@@ -211,6 +218,7 @@ ALIKE = {
     "sqlite": "TEXT COLLATE NOCASE NOT NULL",
     "postgresql": "CITEXT NOT NULL",
     "mysql": "VARCHAR(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci NOT NULL",
+    "duckdb": "VARCHAR COLLATE NOCASE NOT NULL",
 }
 
 
@@ -232,8 +240,8 @@ def test_keys_that_the_database_takes_for_one_are_one(database: Database) -> Non
 
 
 def test_an_enum_in_a_key_is_sorted_as_it_is_compared(database: Database) -> None:
-    """MariaDB sorts an ENUM by its number and compares it as a text: windows would skip rows."""
-    if database.dialect.name not in ("mysql", "mariadb"):
+    """MariaDB and DuckDB sort an ENUM by its number and compare it as a text: windows would skip rows."""
+    if database.dialect.name not in ("mysql", "mariadb", "duckdb"):
         return
     execute(database, "CREATE TABLE doc (kind ENUM('z','m','a'), id INTEGER, file TEXT, PRIMARY KEY (kind, id))")
     keys = [(kind, n) for kind in "zma" for n in range(5)]

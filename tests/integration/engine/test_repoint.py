@@ -104,24 +104,24 @@ def test_files_of_a_document_are_replaced_also_in_a_string_of_it(worlds: World) 
     assert (now["list"][1], now["note"]) == (7, "keep")
 
 
-def test_the_application_changes_the_rest_of_the_row_meanwhile(worlds: World) -> None:
+def test_the_application_changes_the_rest_of_the_row_meanwhile(all_worlds: World) -> None:
     """Its file goes first in the list, and one of ours is gone: the others get their sizes wherever they are now."""
-    add_album(worlds, NAMES[:4])
-    added = worlds.file("added.png")
+    add_album(all_worlds, NAMES[:4])
+    added = all_worlds.file("added.png")
 
     def work() -> None:
-        replace_sources(worlds, NAMES[:4])
-        [pictures] = worlds.raw("albums", "pictures")
+        replace_sources(all_worlds, NAMES[:4])
+        [pictures] = all_worlds.raw("albums", "pictures")
         own = {**added.to_dict(), "backend": "new", "etag": "of the application"}
-        worlds.new.save_object(added, worlds.contents["added.png"])
-        worlds.sql("UPDATE albums SET pictures = :v", v=json.dumps([own, *pictures[1:]]))
+        all_worlds.new.save_object(added, all_worlds.contents["added.png"])
+        all_worlds.sql("UPDATE albums SET pictures = :v", v=json.dumps([own, *pictures[1:]]))
 
-    on_pass(worlds, 2, work)
-    report = worlds.run()
-    [pictures] = worlds.raw("albums", "pictures")
+    on_pass(all_worlds, 2, work)
+    report = all_worlds.run()
+    [pictures] = all_worlds.raw("albums", "pictures")
     assert [file["filename"] for file in pictures] == ["added.png", *NAMES[1:4]]
     assert pictures[0]["etag"] == "of the application"
-    assert_right(worlds, pictures[1:])
+    assert_right(all_worlds, pictures[1:])
     assert report.counts == {OutcomeKind.REPOINTED: 3, OutcomeKind.MODIFIED: 1}
     assert [outcome.source.path for outcome in report.problems] == [NAMES[0]]
     assert "no row names the copy any more" in report.problems[0].reason

@@ -281,20 +281,20 @@ def test_a_key_stays_registered_while_a_column_that_no_model_has_names_it(filled
     assert "census" in failing(census=("none",))
 
 
-def test_on_each_database_a_run_counts_what_it_left_and_did_not_know_and_a_purge_refuses(worlds: World) -> None:
-    worlds.fill(5)
-    worlds.columns = worlds.columns[:1]
-    worlds.sql("CREATE TABLE invoice (id INTEGER PRIMARY KEY, pdf TEXT)")
-    add(worlds, 1, "docs/0/d0.bin")
-    report = worlds.run(where="id < 3", include=("d*.bin",), visible_tables_only=True)
+def test_on_each_database_a_run_counts_what_it_left_and_did_not_know_and_a_purge_refuses(all_worlds: World) -> None:
+    all_worlds.fill(5)
+    all_worlds.columns = all_worlds.columns[:1]
+    all_worlds.sql("CREATE TABLE invoice (id INTEGER PRIMARY KEY, pdf TEXT)")
+    add(all_worlds, 1, "docs/0/d0.bin")
+    report = all_worlds.run(where="id < 3", include=("d*.bin",), visible_tables_only=True)
     assert (report.exit_code, report.rows_repointed) == (1, 2)
     assert "that --where and --include chose" in first(report)
     assert "3 other rows still do" in first(report)
     assert "1 row in columns that no model has names 'old': invoice.pdf (1)" in first(report)
     for options in ({}, {"excused": ("invoice.id",)}):
         with pytest.raises(ConfigurationError, match=r"invoice\.pdf \(1 row\).*nothing was deleted"):
-            purge(worlds, **options)
-    assert len(left(worlds)) == 5
+            purge(all_worlds, **options)
+    assert len(left(all_worlds)) == 5
 
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)

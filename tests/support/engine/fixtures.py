@@ -21,6 +21,15 @@ def world(tmp_path: Path, sqlite_url: str) -> Iterator[World]:
 
 
 @pytest.fixture
+def all_worlds(tmp_path: Path, any_database_url: str) -> Iterator[World]:
+    """The same as :func:`worlds`, on DuckDB too."""
+    old, new = places.old_local(tmp_path / "old").build(), places.new_local(tmp_path / "new").build()
+    world = World(any_database_url, old, new)
+    yield world
+    world.close()
+
+
+@pytest.fixture
 def worlds(tmp_path: Path, database_url: str) -> Iterator[World]:
     """Rows on each database in turn, files in two folders."""
     world = World(database_url, places.old_local(tmp_path / "old").build(), places.new_local(tmp_path / "new").build())

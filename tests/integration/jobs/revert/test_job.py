@@ -66,8 +66,8 @@ def write_old(world: World, name: str, content: bytes) -> None:
     world.old.fs.pipe(world.old._prepare_path(name), content)
 
 
-def test_after_a_run_everything_is_as_before_and_a_run_moves_it_again(worlds: World) -> None:
-    world = worlds
+def test_after_a_run_everything_is_as_before_and_a_run_moves_it_again(all_worlds: World) -> None:
+    world = all_worlds
     world.fill(30, 12, 20)
     before, count = values(world), sum(1 for _ in world.files())
     assert world.run().exit_code == 0

@@ -297,10 +297,10 @@ def test_a_document_that_gets_too_long_for_its_column_is_listed_and_never_cut(
     world.close()
 
 
-def test_documents_of_one_storage_are_rekeyed_with_their_inner_files(worlds: World, tmp_path: Path) -> None:
+def test_documents_of_one_storage_are_rekeyed_with_their_inner_files(all_worlds: World, tmp_path: Path) -> None:
     """A row whose value is one file, and which contains others, is one row all the same."""
     new = places.new_local(tmp_path / "old").build()
-    world = World(worlds.url, worlds.old, new)
+    world = World(all_worlds.url, all_worlds.old, new)
     documents = Documents(world, {"postgresql": "JSONB"}.get(world.engine.dialect.name, "JSON"))
     before = fill(documents)
     report = world.run()

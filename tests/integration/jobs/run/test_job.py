@@ -23,8 +23,8 @@ def local(tmp_path: Path) -> tuple[FSSpecBackend, ObstoreBackend]:
     return old, ObstoreBackend(key="new", fs=tmp_path / "new")
 
 
-def test_local_to_local(tmp_path: Path, database_url: str) -> None:
-    world = World(database_url, *local(tmp_path))
+def test_local_to_local(tmp_path: Path, any_database_url: str) -> None:
+    world = World(any_database_url, *local(tmp_path))
     world.fill(60, 20, 30)
     report = world.run()
     assert (report.state, report.strategy, report.exit_code) == ("completed", Strategy.MOVE, 0), report

@@ -168,10 +168,10 @@ def test_no_right_to_make_the_tables_of_the_journal(world: World, postgres_url: 
             connection.execute(sa.text(f"DROP ROLE {role}"))
 
 
-def test_values_that_are_no_files(worlds: World) -> None:
-    worlds.fill(3)
-    worlds.columns = (*COLUMNS[:1], Column(table="documents", column="title", key=("id",)))
-    refused(worlds, "documents.title has no files.*is it a StoredObject column")
+def test_values_that_are_no_files(all_worlds: World) -> None:
+    all_worlds.fill(3)
+    all_worlds.columns = (*COLUMNS[:1], Column(table="documents", column="title", key=("id",)))
+    refused(all_worlds, "documents.title has no files.*is it a StoredObject column")
 
 
 @pytest.mark.parametrize(

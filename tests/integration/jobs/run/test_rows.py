@@ -31,9 +31,9 @@ SLUGS = ["plain", "with space", "quote's", 'double"', "100%_!", "ümläut", "日
 FILE = json.dumps({"backend": "old", "filename": "docs/0/d0.bin"})
 
 
-def test_every_kind_of_key_in_windows_of_three(worlds: World) -> None:
+def test_every_kind_of_key_in_windows_of_three(all_worlds: World) -> None:
     """Integers, UUIDs, strings and both together, in the database's own order."""
-    world = worlds
+    world = all_worlds
     world.fill(17, 11, 13)
     world.add(*(Page(slug=slug, image=world.file(f"pages/{i}")) for i, slug in enumerate(SLUGS)))
     report = world.run(batch_size=3)
@@ -45,8 +45,8 @@ def test_every_kind_of_key_in_windows_of_three(worlds: World) -> None:
     assert report.rows_repointed == 17 + sum(1 for i in range(11) if i % 4) + 5 + 6 + len(SLUGS)
 
 
-def test_rows_without_a_file_stay_as_they_are(worlds: World) -> None:
-    world = worlds
+def test_rows_without_a_file_stay_as_they_are(all_worlds: World) -> None:
+    world = all_worlds
     world.add(Document(id=1, title="JSON null", file=None), Album(pictures=None), Album(pictures=[]))
     world.add(Document(id=2, title="NULL", file=None), Document(id=3, title="a file", file=world.file("a")))
     world.sql("UPDATE documents SET file = NULL WHERE id = 2")
@@ -58,9 +58,9 @@ def test_rows_without_a_file_stay_as_they_are(worlds: World) -> None:
     assert sorted(after["documents"], key=lambda row: row[0])[:2] == sorted(before["documents"], key=lambda row: row[0])[:2]  # fmt: skip
 
 
-def test_rows_that_share_an_object_get_one_copy(worlds: World) -> None:
+def test_rows_that_share_an_object_get_one_copy(all_worlds: World) -> None:
     """In one window and in many, in several tables, twice in one list."""
-    world = worlds
+    world = all_worlds
     shared = world.file("shared", b"the same for all", "text/plain")
     world.add(*(Document(id=i, title="", file=shared) for i in range(1, 11)))
     world.add(Album(pictures=[shared, world.file("own"), shared]), Note(owner="o", number=1, scan=shared, voice=shared))
@@ -71,9 +71,9 @@ def test_rows_that_share_an_object_get_one_copy(worlds: World) -> None:
     assert world.check(backend="new") == 10 + 3 + 2
 
 
-def test_a_list_keeps_its_order_and_what_is_not_ours(worlds: World) -> None:
+def test_a_list_keeps_its_order_and_what_is_not_ours(all_worlds: World) -> None:
     """Files of another backend in the same list, and empty places."""
-    world = worlds
+    world = all_worlds
     world.add(Album(pictures=[world.file("a"), world.file("b")]))
     [[first, second]] = world.raw("albums", "pictures")
     other = {**first, "backend": "elsewhere", "filename": "not ours"}
@@ -89,9 +89,9 @@ def test_a_list_keeps_its_order_and_what_is_not_ours(worlds: World) -> None:
     assert value[1] == other
 
 
-def test_no_other_column_changes(worlds: World) -> None:
+def test_no_other_column_changes(all_worlds: World) -> None:
     """Neither what SQLAlchemy would do on an update nor what MariaDB does by itself."""
-    world = worlds
+    world = all_worlds
     world.fill(5)
     if world.engine.dialect.name == "mysql":
         world.sql("ALTER TABLE documents ADD COLUMN touched TIMESTAMP NULL DEFAULT NULL ON UPDATE CURRENT_TIMESTAMP")

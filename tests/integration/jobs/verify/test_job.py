@@ -54,8 +54,8 @@ def test_it_is_a_verify_from_its_first_event_on(moved: World) -> None:
     assert [event.job for event in moved.events if isinstance(event, RunStarted)] == ["verify"]
 
 
-def test_after_a_run_everything_is_equal(worlds: World) -> None:
-    world = worlds
+def test_after_a_run_everything_is_equal(all_worlds: World) -> None:
+    world = all_worlds
     world.fill(6, 6, 9)
     world.run()
     count, before = world.check(), world.dump()
