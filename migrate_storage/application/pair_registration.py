@@ -16,7 +16,10 @@ from migrate_storage.application.inspection import inspect
 from migrate_storage.backend import ObstoreBackend
 from migrate_storage.core.errors import ConfigurationError
 
-__all__ = ("BackendPair", "BackendPairHealth", "register_pair")
+__all__ = ("BackendPair", "BackendPairHealth", "register_pair", "registered_pairs")
+
+_registered: dict[str, str] = {}
+"""The pairs of keys that this process registered, in the order in which it did."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,7 +120,17 @@ def register_pair(storages: StorageRegistry, from_key: str, to_key: str, fs: Any
         raise ConfigurationError(f"a backend is registered under {to_key!r} already: leave out fs and its options")
     if not registered:
         storages.register_backend(_make_backend(storages.get_backend(from_key), to_key, fs, options))
+    _registered[from_key] = to_key
     return BackendPair(storages, from_key, to_key)
+
+
+def registered_pairs(backends: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the pairs of keys that :func:`register_pair` registered in this process, in their order.
+
+    Args:
+        backends: The application's backends by their keys; a pair of which a key is missing is left out.
+    """
+    return [pair for pair in _registered.items() if set(pair) <= set(backends)]
 
 
 def _make_backend(source: StorageBackend, key: str, fs: Any, options: dict[str, Any]) -> StorageBackend:

@@ -52,7 +52,10 @@ def _read_settings(context: click.Context, _: click.Parameter, value: Path | Non
     repeated = {parameter.name for parameter in context.command.params if getattr(parameter, "multiple", False)}
     given = {PARAMETERS[name]: setting for name, setting in settings.options.items()}
     defaults = {
-        name: [setting] if name in repeated and isinstance(setting, str) else setting for name, setting in given.items()
+        name: [setting] if name in repeated and isinstance(setting, str) else setting
+        for name, setting in given.items()
+        # Where a file has several pairs of keys, a command for one key has no default.
+        if name in repeated or (name, type(setting)) != ("source", list)
     }
     context.default_map = {**(context.default_map or {}), **defaults}
     return value

@@ -80,6 +80,18 @@ class Distribution:
 
         return ShardRef.read(self.shard) if self.shard is not None else None
 
+    def refuse_several(self) -> None:
+        """Refuse several runs by several processes.
+
+        Raises:
+            ConfigurationError: one of the options is given.
+        """
+        if not self.alone:
+            raise ConfigurationError(
+                "several pairs of keys are done one after the other by this process: leave --shard, --dask and --workers out, or give "
+                "each pair a command of its own"
+            )
+
     @property
     def alone(self) -> bool:
         """Whether this process does the whole job, unless it decides otherwise."""
@@ -304,8 +316,16 @@ def _compose_arguments(context: click.Context) -> list[str]:
     return ["--", *given] if given else []
 
 
+def _format_one(value: Any) -> str:
+    """Return one of several values of an option: a text, or a name with its value."""
+    if isinstance(value, str):
+        return value
+    name, each = value
+    return f"{name}={each if isinstance(each, str) else json.dumps(each)}"
+
+
 def _format_value(parameter: click.Parameter, value: Any) -> str:
     """Return a value as a user types it, or sets it in the environment."""
     if has_one_flag_each(parameter):
-        return "\n".join(f"{name}={each if isinstance(each, str) else json.dumps(each)}" for name, each in value)
+        return "\n".join(map(_format_one, value))
     return as_typed(parameter.type, value) or ""

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from migrate_storage.core.model import Note
+    from migrate_storage.reporting.combined import CombinedReport
 
 __all__ = (
     "as_typed",
@@ -37,6 +38,7 @@ __all__ = (
     "ignore_broken_pipe",
     "interpreter",
     "next_command",
+    "print_combined",
     "print_report",
     "program",
     "render_note",
@@ -138,15 +140,37 @@ def print_report(report: Report, figures: Figures | None = None, *, brief: bool 
         figures: what the journal's records sum up to.
         brief: in at most four lines.
     """
-    from rich.console import Console
+    if report.next_command:
+        report = replace(report, next_command=next_command(report.next_command))
+    _print_styled(report.exit_code, lambda width: render_brief(report) if brief else render(report, figures, width))
+
+
+def print_combined(report: CombinedReport, figures: Sequence[Figures] = (), *, brief: bool = False) -> None:
+    """Print the reports of several runs, as :func:`print_report` prints one.
+
+    Args:
+        report: the reports.
+        figures: what the journal's records sum up to, of each run.
+        brief: in a few lines.
+    """
+    from migrate_storage.reporting.combined import render_combined, render_combined_brief
 
     if report.next_command:
         report = replace(report, next_command=next_command(report.next_command))
+    _print_styled(
+        report.exit_code,
+        lambda width: render_combined_brief(report) if brief else render_combined(report, figures, width),
+    )
+
+
+def _print_styled(exit_code: int, render_at: Callable[[int | None], str]) -> None:
+    """Print a report on standard output, rendered for the width of a terminal."""
+    from rich.console import Console
+
     console = Console(file=results(), highlight=False, markup=False, emoji=False, soft_wrap=True)
-    width = console.width if console.is_terminal else None
-    text = render_brief(report) if brief else render(report, figures, width)
+    text = render_at(console.width if console.is_terminal else None)
     with ignore_broken_pipe(results()):
-        console.print(style_report(report, text))
+        console.print(style_report(exit_code, text))
 
 
 def render_note(note: Note) -> Iterator[str]:
@@ -184,13 +208,13 @@ class ignore_broken_pipe:  # noqa: N801 - named as contextlib's own context mana
 _STYLES = {0: "bold green", EXIT_PROBLEMS: "bold yellow", EXIT_LIMIT_REACHED: "bold yellow"}
 
 
-def style_report(report: Report, rendered: str) -> Text:
+def style_report(exit_code: int, rendered: str) -> Text:
     """Return a report's text, its first line coloured and its titles in bold."""
     from rich.text import Text
 
     first, *others = rendered.splitlines()
     text = Text(first, style="")
-    text.stylize(_STYLES.get(report.exit_code, "bold red"))
+    text.stylize(_STYLES.get(exit_code, "bold red"))
     for line in others:
         text.append(f"\n{line}", style="bold" if line and not line.startswith(" ") else "")
     return text

@@ -12,7 +12,7 @@ from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.filters import patterns_in
 from migrate_storage.core.timetable import Bandwidth, Timetable
 
-__all__ = ("BANDWIDTH", "BYTES", "PATTERNS", "SECONDS", "Age", "Names", "Typed")
+__all__ = ("BANDWIDTH", "BYTES", "PATTERNS", "SECONDS", "Age", "Line", "Names", "Typed")
 
 
 _UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -42,6 +42,21 @@ class Names(click.ParamType):  # type: ignore[type-arg]
 
 PATTERNS = Names(patterns_in)
 """Patterns of filenames, separated by commas outside of braces. They are not parsed here."""
+
+
+class Line(click.ParamType):  # type: ignore[type-arg]
+    """A text of an option that may be given several times; an environment variable has one on each line."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text."""
+        del param, ctx
+        return str(value)
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """Split an environment variable into its lines."""
+        return [line for line in rv.splitlines() if line.strip()]
 
 
 class Typed(click.ParamType):  # type: ignore[type-arg]

@@ -6,13 +6,13 @@ import contextlib
 import gc
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import click
 
-from migrate_storage.cli.output import ignore_broken_pipe, print_report, stopped_by_signals
+from migrate_storage.cli.output import ignore_broken_pipe, print_combined, print_report, stopped_by_signals
 from migrate_storage.cli.shared_options import Output
 from migrate_storage.cli.standard_output import results
 from migrate_storage.core.errors import ConfigurationError
@@ -20,29 +20,43 @@ from migrate_storage.core.events import BytesTransferred, Event, Listener, Objec
 from migrate_storage.reporting import Report
 from migrate_storage.reporting.metrics import Counters
 
-__all__ = ("Job", "MetricsFile", "run_and_report", "run_with_progress")
+if TYPE_CHECKING:
+    from migrate_storage.application.application import Application
+    from migrate_storage.jobs.run.options import RunOptions
+    from migrate_storage.reporting.combined import CombinedReport
+
+__all__ = ("Job", "MetricsFile", "run_and_report", "run_several", "run_with_progress")
+
+AnyReport = TypeVar("AnyReport", bound="Report | CombinedReport", covariant=True)
 
 METRICS_FILE_SECONDS = 5.0
 """Seconds between two versions of the metrics file."""
 
 
-class Job(Protocol):
-    """A job that ends with a report and can be stopped."""
+class Reporting(Protocol[AnyReport]):
+    """What ends with a report and can be stopped."""
 
-    def run(self) -> Report:
-        """Run the job to its end."""
+    def run(self) -> AnyReport:
+        """Run it to its end."""
 
     def stop(self) -> None:
         """Stop soon. A signal handler calls it."""
 
 
-def run_with_progress(make: Callable[[Listener], Job], output: Output, grace: float) -> tuple[Report, int]:
+class Job(Reporting[Report], Protocol):
+    """A job of one run."""
+
+
+def run_with_progress(
+    make: Callable[[Listener], Reporting[AnyReport]], output: Output, grace: float, *, several: bool = False
+) -> tuple[AnyReport, int]:
     """Run a job and show its progress.
 
     Args:
         make: Makes the job with the listener that gets its events.
         output: What the command prints.
         grace: Seconds that objects in flight get after an interrupt.
+        several: Whether the job makes several runs, each with a display of its own.
 
     Returns:
         The report, which JSON output contains already, and the exit code.
@@ -51,7 +65,7 @@ def run_with_progress(make: Callable[[Listener], Job], output: Output, grace: fl
     from migrate_storage.reporting.progress.json_lines import JsonLines
 
     stream = results() if output.json else sys.stderr
-    shown = shown_on(sys.stderr, as_json=output.json, quiet=output.quiet, lines=results())
+    shown = shown_on(sys.stderr, as_json=output.json, quiet=output.quiet, lines=results(), several=several)
 
     reader = ignore_broken_pipe(stream, otherwise=lambda: job.stop())
 
@@ -71,6 +85,31 @@ def run_with_progress(make: Callable[[Listener], Job], output: Output, grace: fl
         with ignore_broken_pipe(stream):
             shown.report(report)
     return report, 128 + caught[0] if caught and report.state == "interrupted" else report.exit_code
+
+
+def run_several(
+    application: Application,
+    options: Sequence[RunOptions],
+    make: Callable[[Application, RunOptions, Listener], Job],
+    output: Output,
+) -> int:
+    """Make several runs, print their reports, and return the worst exit code.
+
+    Args:
+        application: What to migrate.
+        options: Of each run.
+        make: Makes the job of a run.
+        output: What the command prints.
+    """
+    from migrate_storage.jobs.run.several import SeveralRuns
+
+    report, code = run_with_progress(
+        lambda listener: SeveralRuns(application, options, lambda how: make(application, how, listener)),
+        output, options[0].shutdown_timeout, several=True,
+    )  # fmt: skip
+    if not output.json and (code or not output.quiet):
+        print_combined(report, brief=output.quiet)
+    return code
 
 
 def run_and_report(make: Callable[[Listener], Job], output: Output, grace: float = 20.0) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from migrate_storage.cli.application_options import ApplicationOptions, JournalOptions, warn_of_password
 from migrate_storage.cli.completion import complete_keys
@@ -16,9 +18,9 @@ from migrate_storage.cli.shared_options import (
     CensusFlags,
     LimitOptions,
     PaceOptions,
+    PairOptions,
     PatternOptions,
     PreserveOptions,
-    RouteOptions,
     lease_ttl_option,
     max_attempts_option,
     max_memory_option,
@@ -42,7 +44,7 @@ class RunRequest:
     """The application and the options of a run."""
 
     application: ApplicationOptions = group(ApplicationOptions)
-    route: RouteOptions = group(RouteOptions)
+    route: PairOptions = group(PairOptions)
     where: str | None = option(metavar="SQL", help="Only rows that meet this condition.")
     limit: int | None = option(metavar="N", type=int, help="Only the first N rows, then stop with exit code 4.")
     patterns: PatternOptions = group(PatternOptions)
@@ -111,19 +113,60 @@ class RunRequest:
         """Return the options of the run, with ``others`` among them.
 
         Raises:
-            ConfigurationError: when the keys are not among the application's backends, or a value is out of range.
+            ConfigurationError: the keys are not among the application's backends, or several pairs are named, or a value is out
+                of range.
         """
-        if self.route.source is None:
-            raise ConfigurationError(f"name the backend to leave: --from KEY; {_describe_backends(application)}")
-        self._check_key(application, "--from", self.route.source)
-        if self.route.destination is not None:
-            self._check_key(application, "--to", self.route.destination)
+        first, *more = self.options_of_each(application, **others)
+        if more:
+            raise ConfigurationError("this command is for one pair of keys: give one --from KEY")
+        return first
+
+    def options_of_each(self, application: Application, **others: Any) -> tuple[RunOptions, ...]:
+        """Return the options of the run of each pair of keys, with ``others`` among them.
+
+        Raises:
+            ConfigurationError: the keys are not among the application's backends, or a value is out of range.
+        """
+        pairs = self._registered(application) if self.route.all_pairs else self._named(application)
         for flag, keys in (
             ("--opaque-etags", self.opaque_etags), ("--consistent-listings", self.consistent_listings)
         ):  # fmt: skip
             for key in keys:
                 self._check_key(application, flag, key)
-        return fill(RunOptions, self, **others)
+        return tuple(fill(RunOptions, self, source=source, destination=to, **others) for source, to in pairs)
+
+    def _named(self, application: Application) -> list[tuple[str, str | None]]:
+        """Return the pairs that ``--from`` and ``--to`` name."""
+        if not self.route.source:
+            raise ConfigurationError(f"name the backend to leave: --from KEY; {_describe_backends(application)}")
+        pairs = [_split_pair(text, application.backends) for text in self.route.source]
+        lone = [source for source, to in pairs if to is None]
+        typed = click.get_current_context().get_parameter_source("destination") is ParameterSource.COMMANDLINE
+        if not lone and typed:
+            raise ConfigurationError(f"--from {visible(self.route.source[0])} names its destination: leave --to out")
+        for source, to in pairs:
+            self._check_key(application, "--from", source)
+            if to is not None:
+                self._check_key(application, "--from", to)
+        if lone and self.route.destination is not None:
+            self._check_key(application, "--to", self.route.destination)
+        return [(source, self.route.destination if to is None else to) for source, to in pairs]
+
+    def _registered(self, application: Application) -> list[tuple[str, str | None]]:
+        """Return the pairs that the application registers."""
+        from migrate_storage.application.pair_registration import registered_pairs
+
+        context = click.get_current_context()
+        for flag, name in (("--from", "source"), ("--to", "destination")):
+            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                raise ConfigurationError(f"--all names the pairs itself: leave {flag} out")
+        pairs = registered_pairs(application.backends)
+        if not pairs:
+            raise ConfigurationError(
+                "--all takes the pairs that the application registers with register_pair, and it registers none: name each pair "
+                f"with --from OLD=NEW; {_describe_backends(application)}"
+            )
+        return [*pairs]
 
     def _check_key(self, application: Application, flag: str, key: str) -> None:
         if key not in application.backends:
@@ -134,6 +177,15 @@ class RunRequest:
             raise ConfigurationError(
                 f"{flag} {visible(key)}: no backend has this key: {hint}{_describe_backends(application)}{advice}"
             )
+
+
+def _split_pair(text: str, backends: Mapping[str, object]) -> tuple[str, str | None]:
+    """Split ``old=new`` into two keys; a key may have the sign in it itself."""
+    if text in backends or "=" not in text:
+        return text, None
+    places = [number for number, sign in enumerate(text) if sign == "="]
+    splits = [(text[:at], text[at + 1 :]) for at in places]
+    return next((each for each in splits if set(each) <= set(backends)), splits[0])
 
 
 def _describe_backends(application: Application) -> str:

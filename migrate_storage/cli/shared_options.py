@@ -17,7 +17,7 @@ import click
 
 from migrate_storage.cli.completion import complete_keys
 from migrate_storage.cli.option import option
-from migrate_storage.cli.param_types import BANDWIDTH, BYTES, PATTERNS, SECONDS, Age, Names
+from migrate_storage.cli.param_types import BANDWIDTH, BYTES, PATTERNS, SECONDS, Age, Line, Names
 from migrate_storage.cli.standard_output import echo, terminal_width
 from migrate_storage.core.filters import ObjectBounds
 from migrate_storage.core.text import MiB, visible
@@ -32,6 +32,7 @@ __all__ = (
     "LimitOptions",
     "Output",
     "PaceOptions",
+    "PairOptions",
     "PatternOptions",
     "PreserveOptions",
     "RouteOptions",
@@ -58,6 +59,24 @@ class RouteOptions:
     destination: str | None = option(
         "--to", metavar="KEY", shell_complete=complete_keys,
         help="Backend key that the rows shall name.  [default: the same key, translated to obstore: in place]",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairOptions:
+    """One pair of backend keys, or several."""
+
+    source: tuple[str, ...] = option(
+        "--from", metavar="KEY", multiple=True, type=Line(), shell_complete=complete_keys,
+        help="Backend key that the rows name now, or old=new, which names the destination too. Several are done one after the other.",
+    )  # fmt: skip
+    destination: str | None = option(
+        "--to", metavar="KEY", shell_complete=complete_keys,
+        help="Backend key that the rows shall name.  [default: the same key, translated to obstore: in place]",
+    )  # fmt: skip
+    all_pairs: bool = option(
+        "--all", in_file=False, is_flag=True,
+        help="All pairs of keys that the application registers with register_pair, in place of --from.",
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from migrate_storage.core.events import CensusAdvanced, ObjectsFinished, Throttl
 from migrate_storage.core.model import OutcomeKind, Severity, Strategy
 from migrate_storage.core.proofs import SAME_OBJECT_LISTING
 from migrate_storage.cutover.decisions import Phase
+from migrate_storage.reporting.combined import CombinedReport, PairNotDone
 from migrate_storage.reporting.progress.json_lines import describe
 from tests.support.cli.commands import LEAVES
 from tests.support.cli.project import ROOT, Project
@@ -165,4 +166,7 @@ def test_what_every_command_says(project: Project) -> None:
     # A census that takes long tells how far it is.
     event, values = describe(CensusAdvanced(table="documents", rows=3, tables=2, done=1))
     check_record({"event": event, **values})
+    # Several keys in one command are in `tests/integration/cli/test_several_keys.py`.
+    left = PairNotDone(source="old", destination="new", reason="a stop was requested", exit_code=130)
+    check_record({"event": "reports", **CombinedReport(reports=(), not_done=(left,)).to_dict()})
     assert set(LINES) - SEEN == set(), "events that nobody saw"

@@ -13,7 +13,7 @@ MAX_PARAMETERS = 7
 MAX_PUBLIC_METHODS = 15
 STORAGE_BACKENDS = {"ObstoreBackend", "CutoverBackend", "Confirms", "Reads", "Writes", "Signing"}
 """They have the methods of advanced-alchemy's ``StorageBackend``, each in a sync and an async form."""
-LISTENERS = {"Shown", "Lines", "LiveDisplay", "JsonLines"}
+LISTENERS = {"Shown", "Lines", "LiveDisplay", "JsonLines", "EachShown"}
 """A listener is a function of one event; these are listeners that keep state."""
 PROVIDERS = {"StaticCredentials", "_Lazy"}
 """obstore calls a credential provider."""

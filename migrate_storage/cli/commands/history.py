@@ -14,7 +14,7 @@ import click
 from migrate_storage.cli.application_options import JournaledApplication, JournalRequest
 from migrate_storage.cli.completion import complete_keys, complete_runs
 from migrate_storage.cli.option import argument, command, fill, group, option
-from migrate_storage.cli.output import next_command, print_report, program
+from migrate_storage.cli.output import next_command, print_combined, print_report, program
 from migrate_storage.cli.param_types import Age
 from migrate_storage.cli.shared_options import CensusFlags, Output
 from migrate_storage.cli.standard_output import echo
@@ -22,7 +22,7 @@ from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.exit_codes import EXIT_PROBLEMS
 from migrate_storage.core.text import amount, duration, size, visible
 from migrate_storage.jobs.census_options import CensusOptions
-from migrate_storage.reporting import Report, figures, page
+from migrate_storage.reporting import Figures, Report, figures, page
 from migrate_storage.reporting.census import census_lines
 from migrate_storage.reporting.text import describe_bytes
 
@@ -202,7 +202,7 @@ def _decode_report(record: RunRecord) -> Report | None:
 
 @dataclass(frozen=True, kw_only=True)
 class _ReportRequest:
-    run: str | None = argument(required=False, shell_complete=complete_runs)
+    run: tuple[str, ...] = argument(nargs=-1, shell_complete=complete_runs)
     application: JournaledApplication = group(JournaledApplication)
     page_path: Path | None = option(
         "--html", in_file=False, metavar="FILE", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
@@ -219,17 +219,16 @@ class _ReportRequest:
     "report --app myapp.storage --json",
 )
 def report(request: _ReportRequest) -> int:
-    """Show a run's report, and end with the exit code that the run ended with. RUN defaults to the latest.
+    """Show a run's report, and end with the exit code that the run ended with. RUN defaults to the latest. Of several, show all in one.
 
     To the figures of the run at its end it adds the sums of the journal's records. These are rows by column, throughput
     and failures over time, sizes, how equality was proved, and the slowest objects.
     """
     with request.application.opened_journal() as journal:
-        record = journal.runs.find(request.run)
-        stored = _decode_report(record)
-        if stored is None:
-            raise ConfigurationError(f"run {record.id} has no report yet: `{program()} status` shows its state")
-        sums = figures(stored, journal)
+        found = [_find_report(journal, name) for name in request.run or (None,)]
+    if len(found) > 1:
+        return _show_several(request, found)
+    [(stored, sums)] = found
     if request.page_path is not None:
         _write_page(request.page_path, page(stored, sums, next_command), request.output)
     elif request.output.json:
@@ -237,6 +236,30 @@ def report(request: _ReportRequest) -> int:
     elif not request.output.quiet or stored.exit_code:
         print_report(stored, sums, brief=request.output.quiet)
     return stored.exit_code
+
+
+def _find_report(journal: Journal, name: str | None) -> tuple[Report, Figures]:
+    record = journal.runs.find(name)
+    stored = _decode_report(record)
+    if stored is None:
+        raise ConfigurationError(f"run {record.id} has no report yet: `{program()} status` shows its state")
+    return stored, figures(stored, journal)
+
+
+def _show_several(request: _ReportRequest, found: Sequence[tuple[Report, Figures]]) -> int:
+    """Show the reports of several runs in one, and return the worst exit code."""
+    from migrate_storage.reporting.combined import CombinedReport
+    from migrate_storage.reporting.html.page import page_of_several
+
+    combined, sums = CombinedReport(reports=tuple(each for each, _ in found)), [sums for _, sums in found]
+    if request.page_path is not None:
+        _write_page(request.page_path, page_of_several(combined, sums, next_command), request.output)
+    elif request.output.json:
+        for stored, each in found:
+            echo(json.dumps({**stored.to_dict(), "figures": each.to_dict()}))
+    elif not request.output.quiet or combined.exit_code:
+        print_combined(combined, sums, brief=request.output.quiet)
+    return combined.exit_code
 
 
 def _write_page(path: Path, text: str, output: Output) -> None:

@@ -11,15 +11,18 @@ import click
 
 from migrate_storage.cli.distributed import Distribution
 from migrate_storage.cli.option import command, group, option
-from migrate_storage.cli.run_job import Job, run_and_report
+from migrate_storage.cli.run_job import Job, run_and_report, run_several
 from migrate_storage.cli.run_options import RunRequest
 from migrate_storage.cli.shared_options import JobOutput, dry_run_option
+from migrate_storage.core.errors import ConfigurationError
 from migrate_storage.core.events import Listener
 from migrate_storage.jobs.run.options import MANIFEST_FORMATS
 from migrate_storage.reporting import Report
 
 if TYPE_CHECKING:
+    from migrate_storage.application.application import Application
     from migrate_storage.jobs.run.job import RunJob
+    from migrate_storage.jobs.run.options import RunOptions
     from migrate_storage.reporting.prices import Prices
 
 __all__ = ("plan", "run")
@@ -45,6 +48,9 @@ def run(request: _MigrationRequest) -> object:
     Which of the four strategies it takes (in place, rekey, move, mirror), it decides from the facts, and says. Stopped at
     any moment, the same command goes on where it was.
 
+    Several pairs of keys, --from old=new --from photos=pictures, are done one after the other, each by a run of its own. All are
+    checked before the first one begins. The exit code is the worst of all. --limit is for each pair, --max-bytes and --max-duration are for all.
+
     With --recheck it then checks each copy of earlier runs that a row names, and its source. A copy whose source was replaced, or that is
     gone, is made again. A copy that another program replaced is listed, and stays.
     """
@@ -53,7 +59,11 @@ def run(request: _MigrationRequest) -> object:
     from migrate_storage.jobs.run.workload import measure_workload
 
     with request.application.opened() as application:
-        how = request.options(application)
+        each = request.options_of_each(application)
+        if len(each) > 1:
+            request.distribution.refuse_several()
+            return run_several(application, each, RunJob, request.output)
+        [how] = each
         return request.distribution.run(
             lambda listener, part: RunJob(application, how, listener, part=part), request.output,
             journal=partial(connected, application, how.journal, how.journal_schema),
@@ -104,13 +114,20 @@ def plan(request: _PlanRequest) -> int:
 
     prices = load_prices(request.prices) if request.prices is not None else None
     with request.application.opened() as application:
-        how = request.options(application, dry_run=True)
+        each = request.options_of_each(application, dry_run=True)
 
-        def make(listener: Listener) -> Job:
+        def make(application: Application, how: RunOptions, listener: Listener) -> Job:
             migration = RunJob(application, how, listener)
             return migration if prices is None else _PricedMigration(migration, prices)
 
-        return run_and_report(make, request.output, how.shutdown_timeout)
+        if len(each) > 1:
+            if request.manifest is not None:
+                raise ConfigurationError(
+                    "--manifest is one file for one pair of keys: give each pair a command of its own"
+                )
+            return run_several(application, each, make, request.output)
+        [how] = each
+        return run_and_report(partial(make, application, how), request.output, how.shutdown_timeout)
 
 
 class _PricedMigration:

@@ -119,7 +119,7 @@ class RunJob(Job[RunPasses]):
             self._monitor_load(database) as load,
         ):
             first = not journal.exists
-            preflight, losses = self._examine(database, journal), KnownLosses(journal)
+            preflight, losses = self.examine(database, journal), KnownLosses(journal)
             if first:
                 preflight = replace(preflight, notes=(*preflight.notes, *note_alembic(journal.database)))
 
@@ -170,7 +170,7 @@ class RunJob(Job[RunPasses]):
         """
         options = self._options
         with connected(self._application, options.journal, options.journal_schema, shared=True) as (database, journal):
-            preflight = self._examine(database, journal)
+            preflight = self.examine(database, journal)
             journal.prepare()
             return self.begin_shards(journal, self._sharded(preflight, journal, database), ranges)
 
@@ -288,7 +288,16 @@ class RunJob(Job[RunPasses]):
         }
         return tuple(name for name, value in given.items() if value)
 
-    def _examine(self, database: Database, journal: Journal) -> RunPreflight:
+    def examine(self, database: Database, journal: Journal) -> RunPreflight:
+        """Make the pre-flight alone.
+
+        Args:
+            database: of the rows, connected.
+            journal: its tables may be missing.
+
+        Raises:
+            ConfigurationError: what would keep the run from beginning.
+        """
         options, context = self._options, self.context
         check_options(database, options)
         if options.destination is not None:

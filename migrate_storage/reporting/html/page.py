@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import resources
@@ -13,6 +15,7 @@ from migrate_storage.core.exit_codes import EXIT_FAILED, EXIT_PROBLEMS
 from migrate_storage.core.model import Note, Outcome, OutcomeKind, Severity
 from migrate_storage.core.proofs import EXPLANATIONS, describe_proof, split_proof
 from migrate_storage.core.text import amount, duration, size, visible
+from migrate_storage.reporting.combined import CombinedReport, combined_headline, describe_pair
 from migrate_storage.reporting.html.charts import bar, plot
 from migrate_storage.reporting.html.markup import Markup, clipped, element, joined
 from migrate_storage.reporting.move import sum_move
@@ -20,7 +23,7 @@ from migrate_storage.reporting.report import Report
 from migrate_storage.reporting.statistics import BANDS, Figures, Share
 from migrate_storage.reporting.text import ADVICE, headline, next_steps, noun, word
 
-__all__ = ("page",)
+__all__ = ("page", "page_of_several")
 
 PROBLEMS_CHARS = 1_000_000
 """Characters of HTML for the problems at most, so that a browser opens the page quickly."""
@@ -38,25 +41,82 @@ def page(report: Report, figures: Figures, typed: Callable[[str], str] = str) ->
         figures: The sums over its journal records.
         typed: Completes a command with the flags of this command line.
     """
+    title = f"{report.kind} {report.run}: {headline(report)}"
+    skip = element("a", "Skip to what needs you", href="#next", class_="skip")
+    main = element("main", *_build_main(report, figures, typed))
+    return _build_page(title, skip, main, _build_footer(report, figures))
+
+
+def page_of_several(report: CombinedReport, figures: Sequence[Figures], typed: Callable[[str], str] = str) -> str:
+    """Return one page of several runs: how each of them ended, and then the report of each.
+
+    Args:
+        report: The reports of the runs.
+        figures: The sums over the journal records of each.
+        typed: Completes a command with the flags of this command line.
+    """
+    title = combined_headline(report)
+    lines = (
+        _build_row(
+            joined(element("a", element("bdi", clipped(describe_pair(each.source, each.destination))), href=f"#run-{number}")),
+            element("td", headline(each)),
+            class_="name",
+        )
+        for number, each in enumerate(report.reports, 1)
+    )  # fmt: skip
+    table = element("table", _build_head("Keys", "How it ended"), element("tbody", *lines))
+    css_class = {0: "good", EXIT_FAILED: "bad"}.get(report.exit_code, "warn")
+    head = element("header", element("h1", title), class_=css_class)
+    runs = []
+    for number, (each, sums) in enumerate(zip(report.reports, figures, strict=True), 1):
+        parts = joined(*_build_main(each, sums, _typed_for(each, typed)), _build_footer(each, sums))
+        runs.append(element("article", _number_ids(parts, number), id=f"run-{number}"))
+    return _build_page(title, element("main", head, _make_scrollable(table, "Runs"), *runs))
+
+
+def _typed_for(report: Report, typed: Callable[[str], str]) -> Callable[[str], str]:
+    """Name the run in a command that is about the latest one otherwise."""
+    words = {"revert": f" {report.run}", "purge": f" {report.run}", "status": f" --from {shlex.quote(report.source)}"}
+
+    def complete(command: str) -> str:
+        program, verb, *others = command.split(" ")
+        return typed(" ".join((program, verb + words.get(verb, ""), *others)))
+
+    return complete
+
+
+def _number_ids(parts: Markup, number: int) -> Markup:
+    """Give the ids of one run the run's number, with the links to them. No text can be taken for one: its quotes are escaped."""
+    numbered = re.sub(r'( id="| href="#)', rf"\g<1>{number}-", parts)
+    labelled = re.sub(
+        r' aria-labelledby="([^"]*)"',
+        lambda found: f' aria-labelledby="{" ".join(f"{number}-{each}" for each in found[1].split())}"',
+        numbered,
+    )
+    return Markup(labelled)
+
+
+def _build_main(report: Report, figures: Figures, typed: Callable[[str], str]) -> list[Markup]:
+    """Return the header of a run, and its sections."""
+    sections = (
+        _build_next(report, typed),
+        _build_problems(report),
+        _build_move(figures),
+        _build_columns(figures),
+        _build_times(report, figures),
+        _build_sizes(figures),
+        _build_proofs(figures),
+        _build_slowest(figures),
+        _build_notes("preserved", "Not preserved", report.not_preserved),
+        _build_notes("notes", "Notes", report.notes),
+    )
+    return [_build_header(report), *(section for section in sections if section)]
+
+
+def _build_page(title: str, *body: Markup) -> str:
     style = resources.files(__package__ or __name__).joinpath("page.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    sections = [
-        section
-        for section in (
-            _build_next(report, typed),
-            _build_problems(report),
-            _build_move(figures),
-            _build_columns(figures),
-            _build_times(report, figures),
-            _build_sizes(figures),
-            _build_proofs(figures),
-            _build_slowest(figures),
-            _build_notes("preserved", "Not preserved", report.not_preserved),
-            _build_notes("notes", "Notes", report.notes),
-        )
-        if section
-    ]
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -64,12 +124,10 @@ def page(report: Report, figures: Figures, typed: Callable[[str], str] = str) ->
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="referrer", content="no-referrer"),
         element("meta", name="robots", content="noindex"),
-        element("title", f"{report.kind} {report.run}: {headline(report)}"),
+        element("title", title),
         element("style", Markup(style)),
     )
-    skip = element("a", "Skip to what needs you", href="#next", class_="skip")
-    body = element("body", skip, element("main", _build_header(report), *sections), _build_footer(report, figures))
-    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
+    return f"<!doctype html>\n{element('html', head, element('body', *body), lang='en')}\n"
 
 
 def _build_header(report: Report) -> Markup:

@@ -11,11 +11,14 @@ from typing import IO
 from migrate_storage.reporting.progress.json_lines import JsonLines
 from migrate_storage.reporting.progress.live import LiveDisplay, find_terminal
 from migrate_storage.reporting.progress.plain import Lines, Shown
+from migrate_storage.reporting.progress.several import EachShown
 
 __all__ = ("shown_on",)
 
 
-def shown_on(stream: IO[str], *, as_json: bool = False, quiet: bool = False, lines: IO[str] | None = None) -> Shown:
+def shown_on(
+    stream: IO[str], *, as_json: bool = False, quiet: bool = False, lines: IO[str] | None = None, several: bool = False
+) -> Shown:
     """Return the listener for a stream: a live display on a terminal, or lines.
 
     Args:
@@ -23,7 +26,12 @@ def shown_on(stream: IO[str], *, as_json: bool = False, quiet: bool = False, lin
         as_json: Write JSON to ``lines`` instead.
         quiet: Write nothing.
         lines: The stream for a program; only needed with ``as_json``.
+        several: Whether several runs follow each other. Each has a display of its own, and each line of JSON has its key.
     """
+    if as_json and lines is not None and several:
+        return JsonLines(lines, keyed=True)
+    if several and not quiet:
+        return EachShown(lambda: shown_on(stream))
     if as_json and lines is not None:
         return JsonLines(lines)
     if quiet:
