@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from migrate_storage.core.errors import KeyRefusedError, StoppedError
 from migrate_storage.core.model import Attributes, Capabilities, ObjectMeta, OutcomeKind
-from migrate_storage.core.proofs import DRY_RUN, JOURNAL, SAME_OBJECT
+from migrate_storage.core.proofs import DESTINATION_READBACK, DRY_RUN, JOURNAL, SAME_OBJECT, split_proof
 from migrate_storage.engine.conditions import WriteConditions
 from migrate_storage.engine.existing_objects import ExistingObjects, OtherHeadersError
 from migrate_storage.engine.guarded_store import GuardedStore, WrittenByAnotherError
@@ -20,6 +20,7 @@ from migrate_storage.engine.server_side_copy import can_server_side_copy, verify
 from migrate_storage.engine.task import CopyResult, CopyTask, confirm_copy, is_copy
 from migrate_storage.engine.transfer import (
     COPY_ROUNDS,
+    SMALL_BYTES,
     CopyPolicy,
     CopyResources,
     DigestPlan,
@@ -81,6 +82,7 @@ class ObjectCopier:
         dry_run: send HEAD requests and compare, write nothing.
         listings: listings that may replace the last HEAD of both sides of a copy; ``None`` sends a HEAD for each.
         existing: compares an object with what was at its destination before; ``None`` reads both.
+        remembered: whether capabilities that no small object shows were probed before this run.
     """
 
     def __init__(
@@ -92,13 +94,16 @@ class ObjectCopier:
         dry_run: bool = False,
         listings: SideListings | None = None,
         existing: ExistingObjects | None = None,
+        remembered: bool = False,
     ) -> None:
         self.plan, self.listings, self._existing = plan, listings, existing
         self._resources, self._retry, self._dry_run = resources, resources.retry, dry_run
         self._conditions = WriteConditions(
             create_only=capabilities.create_only, on_contradiction=resources.on_contradiction
         )
-        self._digests = DigestPlan.of_capabilities(capabilities)
+        self._digests = DigestPlan.of_capabilities(capabilities, remembered=remembered)
+        #: Whether the ETag of an upload in parts is expected to be a digest, because an earlier probe showed it.
+        self._expects_digest = remembered and (self._digests.whole or self._digests.parts)
 
     def copy(self, task: CopyTask) -> CopyResult:
         """Do one task to its end. A failure is part of the result.
@@ -342,6 +347,7 @@ class ObjectCopier:
                 return CopyResult(task=task, kind=OutcomeKind.MISMATCH, reason=str(problem))
             reason, left = f"{problem} ({COPY_ROUNDS} times)", self._head(copy.destination)
             return CopyResult(task=task, kind=_KIND_OF_PROBLEM[type(problem)], reason=reason, left=left)
+        self._check_expected_digest(copy, verified)
         # A large copy has been seen by a HEAD.
         destination_pending = list_copy and verified.destination.last_modified is None
         reason = f"not preserved, because obstore could not read it back: {', '.join(verified.not_preserved)}"
@@ -350,6 +356,15 @@ class ObjectCopier:
             source_pending=source_pending, destination_pending=destination_pending,
             reason=reason if verified.not_preserved else "",
         )  # fmt: skip
+
+    def _check_expected_digest(self, copy: _Copy, verified: Verified) -> None:
+        """Report once that an upload in parts did not get the digest that an earlier probe showed."""
+        in_parts = verified.destination.size > SMALL_BYTES
+        if self._expects_digest and in_parts and DESTINATION_READBACK in split_proof(verified.evidence):
+            self._expects_digest = False
+            self._resources.on_contradiction(
+                f"the ETag of {copy.destination.key} is no digest, although a probe of the last hour showed one for uploads in parts"
+            )
 
     def _read_preserved(self, copy: _Copy) -> Attributes | None:
         """Return the storage class and the tags that the copy gets; ``None`` where no option is about them."""

@@ -156,8 +156,16 @@ def refuses_to_replace(side: ResolvedBackend, retry: Retry) -> bool:
     return side.capabilities(lambda: try_destination(side, retry)[0]).create_only
 
 
-def try_destination(side: ResolvedBackend, retry: Retry) -> tuple[Capabilities, list[Note]]:
+def try_destination(
+    side: ResolvedBackend, retry: Retry, remembered: Capabilities | None = None
+) -> tuple[Capabilities, list[Note]]:
     """Write, read, replace, list and delete a small object, and upload another one in parts.
+
+    Args:
+        side: the destination.
+        retry: how a failed request is sent again.
+        remembered: what an earlier probe showed. Then a small object is written, read, replaced and deleted. Only where
+            all that it shows is as remembered, the LISTs and the upload in parts are left out.
 
     Raises:
         PreflightError: the destination cannot be written or read as a run would.
@@ -169,20 +177,17 @@ def try_destination(side: ResolvedBackend, retry: Retry) -> tuple[Capabilities, 
     except KeyRefusedError as error:
         raise PreflightError(f"{what} cannot be used: {error}") from error
     _check_not_found(side, small, what, retry)
-    with SideBySide(2, in_turn=small.store.is_local) as beside:
-        of_parts = beside.start(lambda: _probe_large_object(large, retry))
-        small_probe = beside.start(lambda: _probe_small_object(small, what, retry))
-        capabilities, large_probe = small_probe(), of_parts()
-    capabilities = replace(
-        capabilities, large_etag_is_md5=large_probe.is_md5, large_etag_is_of_parts=large_probe.is_of_parts,
-        listing=capabilities.listing and large_probe.is_listed,
-    )  # fmt: skip
+    if remembered is None:
+        capabilities, large_probe = _probe_both(small, large, what, retry)
+    else:
+        capabilities, large_probe = _probe_small_object(small, what, retry), _LargeProbe()
     kept = {} if large_probe.kept is None else {names[1]: large_probe.kept}
     try:
         retry.call(small.delete)
     except StoreRequestError as error:
         kept[names[0]] = error
-    capabilities = replace(capabilities, listing=capabilities.listing and not kept and _is_unlisted(small, retry))
+    if remembered is None:
+        capabilities = replace(capabilities, listing=capabilities.listing and not kept and _is_unlisted(small, retry))
     notes = [
         Note(
             severity=Severity.WARNING, code="destination.delete", subject=side.key,
@@ -192,6 +197,11 @@ def try_destination(side: ResolvedBackend, retry: Retry) -> tuple[Capabilities, 
     ]  # fmt: skip
     if not kept:
         remove_scratch_folder(side, names[0])
+    if remembered is not None:
+        if capabilities != _keep_shown_by_small(remembered):
+            capabilities, others = try_destination(side, retry)
+            return capabilities, [*notes, *others]
+        capabilities = remembered
     if not capabilities.attributes:
         notes.append(Note(
             severity=Severity.INFO, code="destination.attributes", subject=side.key,
@@ -201,8 +211,30 @@ def try_destination(side: ResolvedBackend, retry: Retry) -> tuple[Capabilities, 
     return capabilities, notes
 
 
-def _probe_small_object(at: ObjectAt, what: str, retry: Retry) -> Capabilities:
-    """Write, read, replace and list an object of a few bytes.
+def _probe_both(small: ObjectAt, large: ObjectAt, what: str, retry: Retry) -> tuple[Capabilities, _LargeProbe]:
+    """Probe with a small object, which stays, and with one in parts, which is deleted.
+
+    Raises:
+        PreflightError: the small one cannot be written or read.
+    """
+    with SideBySide(2, in_turn=small.store.is_local) as beside:
+        of_parts = beside.start(lambda: _probe_large_object(large, retry))
+        of_small = beside.start(lambda: _probe_small_object(small, what, retry, lists=True))
+        capabilities, found = of_small(), of_parts()
+    capabilities = replace(
+        capabilities, large_etag_is_md5=found.is_md5, large_etag_is_of_parts=found.is_of_parts,
+        listing=capabilities.listing and found.is_listed,
+    )  # fmt: skip
+    return capabilities, found
+
+
+def _keep_shown_by_small(of: Capabilities) -> Capabilities:
+    """Return the capabilities that :func:`_probe_small_object` shows without a LIST, as they are."""
+    return Capabilities(create_only=of.create_only, etag_is_md5=of.etag_is_md5, attributes=of.attributes)
+
+
+def _probe_small_object(at: ObjectAt, what: str, retry: Retry, *, lists: bool = False) -> Capabilities:
+    """Write, read, replace and perhaps list an object of a few bytes.
 
     Raises:
         PreflightError: one of the first two fails.
@@ -234,7 +266,7 @@ def _probe_small_object(at: ObjectAt, what: str, retry: Retry) -> Capabilities:
     return Capabilities(
         create_only=create, etag_is_md5=written.e_tag == hashlib.md5(content, usedforsecurity=False).hexdigest(),
         attributes=found.content_type == attributes.content_type and found.metadata == attributes.metadata,
-        listing=listing_matches_head(at, retry),
+        listing=lists and listing_matches_head(at, retry),
     )  # fmt: skip
 
 

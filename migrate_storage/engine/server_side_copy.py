@@ -15,10 +15,12 @@ from functools import partial
 
 from migrate_storage.core.errors import KeyRefusedError
 from migrate_storage.core.model import Attributes, Capabilities, Note, ObjectMeta, Place, Severity
+from migrate_storage.core.parallel import parallel_map
 from migrate_storage.core.proofs import SERVER_SIDE_COPY
 from migrate_storage.engine.probe import SCRATCH, refuses_existing, succeeds_where_free
 from migrate_storage.engine.transfer import MD5, SMALL_BYTES
 from migrate_storage.engine.verify import Verified
+from migrate_storage.stores.base import ObjectAt, Opened
 from migrate_storage.stores.obstore_store import readable_attributes
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry, StoreRequestError
@@ -128,26 +130,38 @@ def _probe_copy(
     original = source.resolve_place(place)
     if original is None:
         return "the source cannot be asked for its objects by name"
-    found, attributes = retry.call(original.head_with_attributes)
-    if found.size > SMALL_BYTES or not can_server_side_copy(found, attributes, _PROBE_CONTENT_TYPE):
+    opened, content = retry.call(lambda: _read_small(original))
+    found, attributes = opened.meta, opened.attributes
+    if content is None or not can_server_side_copy(found, attributes, _PROBE_CONTENT_TYPE):
         return "no small and plain object is among the first ones to try it with"
-    content = retry.call(lambda: original.open().read())
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != found.e_tag:
         return "ETags there are not the MD5 of the bytes"
     probe, free = (destination.resolve(f"{SCRATCH}/{uuid.uuid4().hex}") for _ in range(2))
     content_type = None if attributes.content_type else _PROBE_CONTENT_TYPE
+    written = [probe]
     try:
         retry.call(lambda: copier.copy(original.key, probe.key, content_type=content_type, create=False))
-        opened = retry.call(probe.open)
-        same = retry.call(lambda: probe.open().read()) == content and opened.meta.e_tag == found.e_tag
-        if not same or opened.attributes.content_type != (attributes.content_type or content_type):
+        copied, copy = retry.call(lambda: _read_small(probe))
+        same = copy == content and copied.meta.e_tag == found.e_tag
+        if not same or copied.attributes.content_type != (attributes.content_type or content_type):
             return "a probe was copied with other bytes, another ETag or another content type"
         conditional = partial(copier.copy, original.key, content_type=content_type, create=True)
         if not refuses_existing(lambda: conditional(probe.key), retry):
             return copier
         # Some services apply the condition to the source, and refuse every copy.
+        written.append(free)
         return copier.refusing() if succeeds_where_free(free, lambda: conditional(free.key), retry) else copier
     finally:
-        for at in (probe, free):
-            with contextlib.suppress(Exception):
-                at.delete()
+        for _ in parallel_map(_delete_quietly, written, len(written)):
+            pass
+
+
+def _read_small(at: ObjectAt) -> tuple[Opened, bytes | None]:
+    """Send one GET; return no bytes where there are many."""
+    opened = at.open()
+    return opened, opened.read() if opened.meta.size <= SMALL_BYTES else None
+
+
+def _delete_quietly(at: ObjectAt) -> None:
+    with contextlib.suppress(Exception):
+        at.delete()

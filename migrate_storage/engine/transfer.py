@@ -126,10 +126,17 @@ class DigestPlan:
     simple_shown: bool = False
 
     @classmethod
-    def of_capabilities(cls, capabilities: Capabilities) -> DigestPlan:
-        """Return what the probe of a destination showed."""
+    def of_capabilities(cls, capabilities: Capabilities, *, remembered: bool = False) -> DigestPlan:
+        """Return what the probe of a destination showed.
+
+        Args:
+            capabilities: what it showed.
+            remembered: whether the upload in parts was probed before this run. Then the ETag of one that is no digest
+                is no contradiction: the copy is read back.
+        """
         whole, parts = capabilities.large_etag_is_md5, capabilities.large_etag_is_of_parts
-        return cls(whole=whole, parts=parts, in_parts_shown=whole or parts, simple_shown=capabilities.etag_is_md5)
+        shown = (whole or parts) and not remembered
+        return cls(whole=whole, parts=parts, in_parts_shown=shown, simple_shown=capabilities.etag_is_md5)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -42,7 +42,10 @@ def _check_journal(journal: Journal) -> None:
                 "journal sql' run by a role that may, or keep them elsewhere with --journal URL"
             )
         return
-    written = [tables.lease, tables.run, tables.shard, tables.object, tables.row, tables.rekey, tables.rekey_object]
+    written = [
+        tables.lease, tables.run, tables.shard, tables.object, tables.row, tables.rekey, tables.rekey_object,
+        tables.capability,
+    ]  # fmt: skip
     check_tables(database, tables.schema, [table.name for table in written])
     trials = [
         Trial(

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from migrate_storage.core.errors import ConfigurationError, PreflightError, RefusedError
 from migrate_storage.database.connection import Database
+from migrate_storage.journal.capabilities import CapabilityRepository
 from migrate_storage.journal.comparisons import ComparisonRepository
 from migrate_storage.journal.find_schema import find_schema
 from migrate_storage.journal.known_losses import KnownLoss, KnownLossRepository
@@ -82,6 +83,7 @@ class Journal:
         rekeyed: the records of re-keyed ranges, in which those of rows and objects are packed.
         leases: the leases.
         known_losses: missing objects that a person acknowledged.
+        capabilities: what probes showed of stores within the last hour.
     """
 
     def __init__(self, database: Database, schema: str | None = None) -> None:
@@ -95,6 +97,7 @@ class Journal:
         self.rows = RowRepository(database, tables, self.rekeyed)
         self.leases = LeaseRepository(database, tables, tables.lease)
         self.known_losses = KnownLossRepository(database, tables, tables.known_loss)
+        self.capabilities = CapabilityRepository(database, tables, tables.capability)
 
     @classmethod
     def find(cls, database: Database, schema: str | None = None) -> Journal:

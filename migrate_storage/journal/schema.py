@@ -232,6 +232,19 @@ def _known_loss_table(metadata: MetaData) -> Table:
     )  # fmt: skip
 
 
+def _capability_table(metadata: MetaData) -> Table:
+    """One row a store whose capabilities a probe has shown."""
+    return _table(
+        metadata, "capability",
+        #: Digest of the store's configuration; no secret is an input of it.
+        Column("id", String(64), primary_key=True),
+        #: The capabilities as JSON.
+        Column("found", LONG_TEXT, nullable=False),
+        #: When the probe was; 0 where a request was answered otherwise since.
+        Column("at", Double, nullable=False),
+    )  # fmt: skip
+
+
 def _outbox_table(metadata: MetaData) -> Table:
     """One row a key that a cutover wrote on both sides, open while they may differ."""
     return _table(
@@ -329,6 +342,7 @@ class Tables:
         self.rekey = _rekey_table(self.metadata)
         self.rekey_object = _rekey_object_table(self.metadata)
         self.known_loss = _known_loss_table(self.metadata)
+        self.capability = _capability_table(self.metadata)
         self.outbox = _outbox_table(self.metadata)
         self.phase = _phase_table(self.metadata)
         self.process = _process_table(self.metadata)
@@ -442,7 +456,11 @@ class Tables:
         expired = (name.like("range-%") | name.like("cut-%")) & (self.lease.c.expires < before)
         return sum(
             int(connection.execute(statement).rowcount)
-            for statement in (self.shard.delete().where(self.shard.c.run.in_(old)), self.lease.delete().where(expired))
+            for statement in (
+                self.shard.delete().where(self.shard.c.run.in_(old)),
+                self.lease.delete().where(expired),
+                self.capability.delete().where(self.capability.c.at < before),
+            )
         )
 
     def _prune_range(self, connection: Connection, of: RekeyRange) -> int:

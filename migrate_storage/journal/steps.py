@@ -249,6 +249,14 @@ STEPS: tuple[Step, ...] = (
         summary="a run records the rule by which it named its copies",
         statements=(_add_column("run", "renaming", "TEXT"),),
     ),
+    Step(
+        summary="what a probe showed of a store counts for an hour",
+        statements=(
+            _create_table(
+                "capability", "id VARCHAR(64) NOT NULL, found {TEXT} NOT NULL, at {DOUBLE} NOT NULL, PRIMARY KEY (id)"
+            ),
+        ),
+    ),
 )
 """All steps. The first one leads from :data:`FIRST_VERSION` to the next version."""
 

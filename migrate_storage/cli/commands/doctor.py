@@ -73,7 +73,7 @@ def doctor(request: _DoctorRequest) -> None:
             return
         with connected(application, how.journal, how.journal_schema) as (database, journal):
             retry, stop = Retry(how.max_attempts, threading.Event()), threading.Event()
-            facts = examine(application, how, database, journal, retry)
+            facts = examine(application, how, database, journal, retry, probe_all=True)
             if facts.route.rename is not None:
                 check_same_rule(journal, how)
                 resources = CopyResources(

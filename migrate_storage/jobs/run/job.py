@@ -87,6 +87,8 @@ class RunJob(Job[RunPasses]):
         #: The search that was made during the wait for late writes, and when the run had written last before it.
         self._early_census: tuple[Census, float | None] | None = None
         self._tried_early_census = False
+        #: Whether the destination answered a request otherwise than a probe showed.
+        self._contradicted = False
 
     @classmethod
     def for_app(
@@ -143,6 +145,7 @@ class RunJob(Job[RunPasses]):
                     known = journal if journal.exists else None
                     return execute(DryRunRecorder(temporary, known, database, new_run_id()), temporary, resumed=False)
             journal.prepare()
+            self._remember(journal, preflight)
 
             def execute_shard(share: ShardRun) -> Report:
                 if share.closes:
@@ -172,6 +175,7 @@ class RunJob(Job[RunPasses]):
         with connected(self._application, options.journal, options.journal_schema, shared=True) as (database, journal):
             preflight = self.examine(database, journal)
             journal.prepare()
+            self._remember(journal, preflight)
             return self.begin_shards(journal, self._sharded(preflight, journal, database), ranges)
 
     def new_record(
@@ -212,6 +216,7 @@ class RunJob(Job[RunPasses]):
             if not finished:
                 self.context.stop.set()
             session.scheduler.close()
+            self._forget_contradicted(session)
         return state
 
     def count_repointed_rows(self, facts: RunPasses) -> int:
@@ -309,6 +314,27 @@ class RunJob(Job[RunPasses]):
         names = check_names(preflight, known, options, context.copy_resources(options.max_memory), context.stop)
         return replace(preflight, notes=(*preflight.notes, names))
 
+    @staticmethod
+    def _remember(journal: Journal, preflight: RunPreflight) -> None:
+        """Write down the capabilities that were probed just now."""
+        if preflight.store_id is not None and not preflight.remembered:
+            journal.capabilities.save(preflight.store_id, preflight.capabilities)
+
+    def _forget_contradicted(self, session: RunSession) -> None:
+        """Let the next run probe the destination, where a request was answered otherwise than the probe showed."""
+        preflight = session.preflight
+        distrusts = (
+            preflight.sights is not None and preflight.sights.destination.trusted != preflight.capabilities.listing
+        )
+        if preflight.store_id is not None and (self._contradicted or distrusts):
+            # The database may be what ended the run; its record ends by itself.
+            with suppress(RunError):
+                session.journal.capabilities.forget(preflight.store_id)
+
+    def _note_contradiction(self, message: str) -> None:
+        self._contradicted = True
+        self.context.note_contradiction(message)
+
     @contextmanager
     def _monitor_load(self, database: Database) -> Iterator[LoadMonitor]:
         """Monitor the load of the database and of its replicas while the block runs."""
@@ -345,12 +371,14 @@ class RunJob(Job[RunPasses]):
         self, preflight: RunPreflight, recorder: RunRecorder, journal: Journal, losses: KnownLosses
     ) -> Scheduler:
         options, context = self._options, self.context
-        resources, capabilities = context.copy_resources(options.max_memory), preflight.capabilities
+        capabilities = preflight.capabilities
+        resources = replace(context.copy_resources(options.max_memory), on_contradiction=self._note_contradiction)
         # A dry run does not probe what the destination keeps.
         keeps = capabilities.attributes or options.dry_run
         copier = ObjectCopier(
             preflight.route, capabilities, resources, dry_run=options.dry_run, listings=preflight.sights,
             existing=ExistingObjects(preflight.route, resources, keeps_attributes=keeps),
+            remembered=preflight.remembered,
         )  # fmt: skip
         keep_rows = options.copy_only or options.keep_rows
         return Scheduler(

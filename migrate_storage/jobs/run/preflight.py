@@ -41,6 +41,7 @@ from migrate_storage.jobs.run.manifest import check_manifest
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.journal import Journal, RekeyRule
 from migrate_storage.stores.backend_store import READS_PER_OBJECT
+from migrate_storage.stores.config.store_id import compute_store_id
 from migrate_storage.stores.rate_limit import StoreLimits
 from migrate_storage.stores.resolved_backend import ResolvedBackend, refuse_own_class
 from migrate_storage.stores.retry import Retry
@@ -61,6 +62,10 @@ class RunPreflight:
     route: MigrationPlan
     rows: tuple[FileColumn, ...]
     capabilities: Capabilities
+    #: By which the capabilities are remembered; ``None`` where they are not.
+    store_id: str | None = None
+    #: Whether an earlier run has probed a part of the capabilities.
+    remembered: bool = False
     #: Listings that may replace HEAD requests; ``None`` where nothing is copied.
     sights: SideListings | None = None
     #: How one prefix of filenames replaces another, where a database can do that; ``None`` where it cannot.
@@ -77,6 +82,8 @@ def examine(
     journal: Journal,
     retry: Retry,
     pace: StoreLimits | None = None,
+    *,
+    probe_all: bool = False,
 ) -> RunPreflight:
     """Check everything that a run needs.
 
@@ -87,6 +94,7 @@ def examine(
         journal: where the run writes its records; its tables may be missing.
         retry: how a failed request is sent again.
         pace: limits the requests to the stores; ``None`` sets no limit.
+        probe_all: probe also what an earlier run has probed within the last hour.
 
     Raises:
         ConfigurationError: bad options, no such key or column, values that are no JSON.
@@ -141,9 +149,14 @@ def examine(
     if options.recheck:
         # Before anything is written there, which would make the folder.
         check_present(destination, retry)
-    stores = _examine_stores(source, destination, samples, filenames, options, filters, retry)
+    store_id = compute_store_id(destination.root, destination.registration.config_at(destination.root))
+    is_known = store_id is not None and not probe_all and not options.dry_run and journal.exists
+    remembered = journal.capabilities.find(store_id) if is_known and store_id is not None else None
+    stores = _examine_stores(source, destination, samples, filenames, options, remembered, retry)
     return RunPreflight(
         route=replace(stores.route, rename=rename), rows=rows, capabilities=stores.capabilities, sights=stores.sights,
+        store_id=store_id if stores.sights is not None else None,
+        remembered=remembered is not None and stores.capabilities == remembered,
         rule=stores.rule, notes=(*notes, *stores.notes), not_preserved=note_not_preserved(source, options.preservation),
     )  # fmt: skip
 
@@ -165,7 +178,7 @@ def _examine_stores(
     samples: Sequence[Place],
     filenames: Sequence[str],
     options: RunOptions,
-    filters: Filters,
+    remembered: Capabilities | None,
     retry: Retry,
 ) -> _Stores:
     """Prove where both sides are, and probe what they can do: what does not depend on each other is asked side by side.
@@ -192,14 +205,17 @@ def _examine_stores(
                 proof=proof,
             )
             route = replace(
-                route, filters=filters, encode=options.invalid_keys == "encode", preservation=options.preservation
+                route,
+                filters=Filters(options.include, options.exclude),
+                encode=options.invalid_keys == "encode",
+                preservation=options.preservation,
             )
             preserved = probe_preservation(options.preservation, source, destination, retry, writes=writes)
             check_manifest(route, options)
             if not writes or (route.by_objects and route.strategy is Strategy.REKEY):
                 check_absent(destination, retry)
                 return _Stores(route=route, capabilities=Capabilities(), notes=preserved)
-            capabilities, notes = try_destination(destination, retry)
+            capabilities, notes = try_destination(destination, retry, remembered)
             sights = SideListings(listing(), ListingEvidence(destination, retry, trusted=capabilities.listing))
             notes += [*_note_canaries(source, sights.source), *preserved]
             return _Stores(route=route, capabilities=capabilities, sights=sights, notes=tuple(notes))
@@ -232,7 +248,8 @@ def check(application: Application, options: RunOptions) -> tuple[Note, ...]:
         ConfigurationError: what would keep the run from beginning.
     """
     with connected(application, options.journal, options.journal_schema) as (database, journal):
-        facts = examine(application, options, database, journal, Retry(options.max_attempts, threading.Event()))
+        retry = Retry(options.max_attempts, threading.Event())
+        facts = examine(application, options, database, journal, retry, probe_all=True)
     route, can = facts.route, facts.capabilities
     strategy = Note(severity=Severity.INFO, code="strategy", subject=route.strategy, message=route.reason)
     able = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -19,11 +20,14 @@ from migrate_storage.engine import probe
 from migrate_storage.engine.server_side_copy import (
     MAX_COPY_BYTES,
     can_server_side_copy,
+    probe_server_side_copy,
     verify_server_side_copy,
 )
 from migrate_storage.jobs.revert.job import RevertJob, RevertOptions
 from migrate_storage.jobs.run import preflight
 from migrate_storage.reporting.text import render
+from migrate_storage.stores.resolved_backend import ResolvedBackend
+from migrate_storage.stores.retry import Retry
 from migrate_storage.stores.server_side_copy import ServerSideCopier
 from migrate_storage.translate import unaddressable
 from tests.support.copy_shim import Answer, CopyShim, copy_shim
@@ -31,6 +35,7 @@ from tests.support.engine import registrations as places
 from tests.support.engine.hostile_keys import hostile_names
 from tests.support.engine.hostile_rows import check_rows, insert_row
 from tests.support.engine.world import World
+from tests.support.fault_proxy import fault_proxy
 from tests.support.servers import S3Server
 
 THROUGH = "source_digest, destination_digest"
@@ -75,6 +80,32 @@ def test_no_byte_passes_through_this_process_between_two_buckets_of_one_server(r
     held = {meta["path"] for page in obstore.list(server.store(bucket)) for meta in page}
     assert held == set(world.contents), "the probe is gone"
     world.close()
+
+
+def test_the_requests_of_the_probe(rclone_s3: S3Server, moto_s3: S3Server) -> None:
+    """GET, COPY, GET, a conditional COPY, DELETE; where the condition is refused, also one to a free name and its DELETE."""
+    for server, answer, requests in ((rclone_s3, None, 5), (moto_s3, Answer.HONOURED, 7)):
+        with contextlib.ExitStack() as stack:
+            port = server.service.port
+            if answer is not None:
+                shim = stack.enter_context(copy_shim(port, copy=answer))
+                port = int(shim.endpoint.rpartition(":")[2])
+            proxy = stack.enter_context(fault_proxy(port, seed=0))
+            near = server.behind(proxy.endpoint)
+            source, destination = near.new_bucket(), near.new_bucket()
+            obstore.put(server.store(source), "a.bin", b"bytes")
+            sides = [
+                ResolvedBackend(places.new_s3(near, bucket, key).build())
+                for bucket, key in ((source, "old"), (destination, "new"))
+            ]
+            before = proxy.requests
+            copiers, notes = probe_server_side_copy(
+                *sides, [sides[0].place("a.bin")], Capabilities(), Retry(1, threading.Event())
+            )
+            assert proxy.requests - before == requests
+            assert copiers, notes
+            assert copiers[source].create_only is (answer is not None)
+            assert not [meta for page in obstore.list(server.store(destination)) for meta in page], "the probe is gone"
 
 
 def test_what_was_copied_by_the_service_can_be_undone(rclone_s3, sqlite_url: str) -> None:
