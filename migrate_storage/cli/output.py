@@ -94,7 +94,7 @@ def _find_command(words: list[str]) -> click.Command | None:
     return group.commands.get(words[0]) if isinstance(group, click.Group) and words else None
 
 
-_NOT_REPEATED = frozenset({"--dry-run", "--force", "--json", "--quiet", "--yes", "--directory"})
+_NOT_REPEATED = frozenset({"--dry-run", "--force", "--json", "--quiet", "--rewrite", "--yes", "--directory"})
 """Flags that apply to one command only."""
 
 

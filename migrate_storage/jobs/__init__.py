@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from migrate_storage.jobs.check import CheckJob, CheckOptions
     from migrate_storage.jobs.links.job import LinksJob
     from migrate_storage.jobs.links.options import LinksOptions
+    from migrate_storage.jobs.links.revert import LinksRevertJob
     from migrate_storage.jobs.orphans.job import OrphansJob, OrphansOptions
     from migrate_storage.jobs.purge.job import PurgeJob
     from migrate_storage.jobs.purge.rules import PurgeOptions
@@ -53,6 +54,7 @@ __all__ = (
     "Event",
     "LinksJob",
     "LinksOptions",
+    "LinksRevertJob",
     "Listener",
     "MigrateStorageError",
     "ObjectFinished",
@@ -94,6 +96,7 @@ __getattr__ = lazy_attributes(
         "migrate_storage.jobs.check": ("CheckJob", "CheckOptions"),
         "migrate_storage.jobs.links.job": ("LinksJob",),
         "migrate_storage.jobs.links.options": ("LinksOptions",),
+        "migrate_storage.jobs.links.revert": ("LinksRevertJob",),
         "migrate_storage.jobs.orphans.job": ("OrphansJob", "OrphansOptions"),
         "migrate_storage.jobs.purge.job": ("PurgeJob",),
         "migrate_storage.jobs.purge.rules": ("PurgeOptions",),

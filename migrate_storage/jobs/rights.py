@@ -43,7 +43,7 @@ def _check_journal(journal: Journal) -> None:
             )
         return
     written = [
-        tables.lease, tables.run, tables.shard, tables.object, tables.row, tables.rekey, tables.rekey_object,
+        tables.lease, tables.run, tables.shard, tables.object, tables.row, tables.link, tables.rekey, tables.rekey_object,
         tables.capability,
     ]  # fmt: skip
     check_tables(database, tables.schema, [table.name for table in written])

@@ -15,6 +15,7 @@ from migrate_storage.journal.comparisons import ComparisonRepository
 from migrate_storage.journal.find_schema import find_schema
 from migrate_storage.journal.known_losses import KnownLoss, KnownLossRepository
 from migrate_storage.journal.leases import LeaseRepository
+from migrate_storage.journal.links import LinkRecord, LinkRepository, digest_text
 from migrate_storage.journal.objects import ObjectRepository
 from migrate_storage.journal.records import (
     ObjectRecord,
@@ -40,13 +41,15 @@ from migrate_storage.journal.rows import RowRepository
 from migrate_storage.journal.runs import RunRepository
 from migrate_storage.journal.schema import PREFIX, Tables
 from migrate_storage.journal.shards import NO_BOUNDS, ShardRepository, shard_lease
-from migrate_storage.journal.states import ObjectState, RowState
+from migrate_storage.journal.states import LinkState, ObjectState, RowState
 
 __all__ = (
     "HASH_DIGITS",
     "NO_BOUNDS",
     "Journal",
     "KnownLoss",
+    "LinkRecord",
+    "LinkState",
     "ListedFacts",
     "ObjectRecord",
     "ObjectState",
@@ -58,6 +61,7 @@ __all__ = (
     "RunRecord",
     "ShardRecord",
     "digest",
+    "digest_text",
     "new_range_id",
     "new_run_id",
     "object_id",
@@ -82,6 +86,7 @@ class Journal:
         rows: the records of rows.
         rekeyed: the records of re-keyed ranges, in which those of rows and objects are packed.
         leases: the leases.
+        links: the records of texts in which addresses were changed.
         known_losses: missing objects that a person acknowledged.
         capabilities: what probes showed of stores within the last hour.
     """
@@ -96,6 +101,7 @@ class Journal:
         self.comparisons = ComparisonRepository(database, tables, tables.object)
         self.rows = RowRepository(database, tables, self.rekeyed)
         self.leases = LeaseRepository(database, tables, tables.lease)
+        self.links = LinkRepository(database, tables, tables.link)
         self.known_losses = KnownLossRepository(database, tables, tables.known_loss)
         self.capabilities = CapabilityRepository(database, tables, tables.capability)
 

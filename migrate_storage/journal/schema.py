@@ -212,6 +212,35 @@ def _rekey_object_table(metadata: MetaData) -> Table:
     )  # fmt: skip
 
 
+def _link_table(metadata: MetaData) -> Table:
+    """One row a text in which public addresses were changed, with what a revert needs."""
+    return _table(
+        metadata, "link",
+        Column("id", String(32), primary_key=True),
+        Column("run", String(36), nullable=False),
+        Column("table_schema", String(255)),
+        Column("table_name", String(255), nullable=False),
+        Column("column_name", String(255), nullable=False),
+        #: The primary key as JSON with its types, see :func:`migrate_storage.database.primary_keys.dump_key`.
+        Column("pk", LONG_TEXT, nullable=False),
+        #: Digest of table, column and key.
+        Column("row_id", String(32), nullable=False),
+        #: Backend key and, as a JSON list, filenames of the objects that the new addresses name.
+        Column("backend", String(255), nullable=False),
+        Column("paths", LONG_TEXT, nullable=False),
+        #: What turns the new text into the old one: JSON, compressed.
+        Column("changes", LONG_BYTES, nullable=False),
+        #: SHA-256 of both texts.
+        Column("old_digest", String(64), nullable=False),
+        Column("new_digest", String(64), nullable=False),
+        #: A :class:`.LinkState`.
+        Column("state", String(16), nullable=False),
+        Column("at", Double, nullable=False),
+        _index("link_run", "run", "state"),
+        _index("link_row", "row_id"),
+    )  # fmt: skip
+
+
 def _known_loss_table(metadata: MetaData) -> Table:
     """One row a reference to a lost object that a person acknowledged."""
     return _table(
@@ -341,6 +370,7 @@ class Tables:
         self.row = _row_table(self.metadata)
         self.rekey = _rekey_table(self.metadata)
         self.rekey_object = _rekey_object_table(self.metadata)
+        self.link = _link_table(self.metadata)
         self.known_loss = _known_loss_table(self.metadata)
         self.capability = _capability_table(self.metadata)
         self.outbox = _outbox_table(self.metadata)
@@ -439,6 +469,7 @@ class Tables:
         closed = ~self.outbox.c.open & (self.outbox.c.opened < before) & self.outbox.c.backend.not_in(unfinished)
         for table, condition in (
             (self.row, self.row.c.run.in_(old)),
+            (self.link, self.link.c.run.in_(old)),
             (self.object, self.object.c.run.in_(old) & self.object.c.state.not_in(_NEEDED_STATES)),
             (self.object, (self.object.c.state == ObjectState.COMPARED) & (self.object.c.updated < before)),
             (self.outbox, closed),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-__all__ = ("ObjectState", "RowState")
+__all__ = ("LinkState", "ObjectState", "RowState")
 
 
 class ObjectState(enum.StrEnum):
@@ -53,6 +53,19 @@ class RowState(enum.StrEnum):
     INTENT = "intent"
     """Written before an UPDATE in another database."""
     REPOINTED = "repointed"
+    """The UPDATE is committed."""
+    SUPERSEDED = "superseded"
+    """The application wrote the row first. Its value was kept."""
+    REVERTED = "reverted"
+    """The row has its old value again."""
+
+
+class LinkState(enum.StrEnum):
+    """The state of the record of a text in which addresses were changed."""
+
+    INTENT = "intent"
+    """Written before an UPDATE in another database."""
+    REWRITTEN = "rewritten"
     """The UPDATE is committed."""
     SUPERSEDED = "superseded"
     """The application wrote the row first. Its value was kept."""

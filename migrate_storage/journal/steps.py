@@ -64,14 +64,22 @@ def _never_done(_connection: Connection, _names: TableNames) -> bool:
     return False
 
 
-def _create_table(table: str, columns: str) -> Statement:
-    """A statement that creates a table, or does nothing where an earlier attempt did."""
+def _create_table(table: str, columns: str, *, indexed: bool = False) -> Statement:
+    """A statement that creates a table, or does nothing where an earlier attempt did.
+
+    Args:
+        table: its name.
+        columns: its columns in SQL, with the types that differ in braces.
+        indexed: whether statements after it create its indexes, and are not to be executed again.
+    """
 
     def sql(connection: Connection, names: TableNames) -> str:
         database = _database_of(connection)
         options = _OPTIONS.get(database, "")
         return f"CREATE TABLE IF NOT EXISTS {names.qualify(table)} ({columns.format(**_TYPES[database])}){options}"
 
+    if indexed:
+        return Statement(sql=sql, done=lambda connection, names: names.has_table(connection, table))
     return Statement(sql=sql, done=_never_done)
 
 
@@ -93,14 +101,18 @@ def _rename_table(table: str, new: str) -> Statement:
     return Statement(sql=sql, done=lambda connection, names: names.has_table(connection, new))
 
 
+def _create_index(table: str, index: str, *columns: str) -> Statement:
+    def sql(connection: Connection, names: TableNames) -> str:
+        name, on = names.quote(index), names.qualify(table)
+        if _database_of(connection) == "sqlite":
+            name, on = names.qualify(index), names.quote(table)
+        return f"CREATE INDEX {name} ON {on} ({', '.join(map(names.preparer.quote_identifier, columns))})"
+
+    return Statement(sql=sql, done=lambda connection, names: names.has_index(connection, table, index))
+
+
 def _rename_index(table: str, index: str, new: str, column: str) -> tuple[Statement, Statement]:
     """Two statements that replace an index, for SQLite cannot rename it."""
-
-    def create(connection: Connection, names: TableNames) -> str:
-        name, on = names.quote(new), names.qualify(table)
-        if _database_of(connection) == "sqlite":
-            name, on = names.qualify(new), names.quote(table)
-        return f"CREATE INDEX {name} ON {on} ({names.preparer.quote_identifier(column)})"
 
     def drop(connection: Connection, names: TableNames) -> str:
         if _database_of(connection) == "mysql":
@@ -108,7 +120,7 @@ def _rename_index(table: str, index: str, new: str, column: str) -> tuple[Statem
         return f"DROP INDEX {names.qualify(index)}"
 
     return (
-        Statement(sql=create, done=lambda connection, names: names.has_index(connection, table, new)),
+        _create_index(table, new, column),
         Statement(sql=drop, done=lambda connection, names: not names.has_index(connection, table, index)),
     )
 
@@ -255,6 +267,21 @@ STEPS: tuple[Step, ...] = (
             _create_table(
                 "capability", "id VARCHAR(64) NOT NULL, found {TEXT} NOT NULL, at {DOUBLE} NOT NULL, PRIMARY KEY (id)"
             ),
+        ),
+    ),
+    Step(
+        summary="texts in which public addresses were changed",
+        statements=(
+            _create_table(
+                "link",
+                "id VARCHAR(32) NOT NULL, run VARCHAR(36) NOT NULL, table_schema VARCHAR(255), table_name VARCHAR(255) NOT NULL, "
+                "column_name VARCHAR(255) NOT NULL, pk {TEXT} NOT NULL, row_id VARCHAR(32) NOT NULL, backend VARCHAR(255) NOT NULL, "
+                "paths {TEXT} NOT NULL, changes {BYTES} NOT NULL, old_digest VARCHAR(64) NOT NULL, new_digest VARCHAR(64) NOT NULL, "
+                "state VARCHAR(16) NOT NULL, at {DOUBLE} NOT NULL, PRIMARY KEY (id)",
+                indexed=True,
+            ),
+            _create_index("link", "link_run", "run", "state"),
+            _create_index("link", "link_row", "row_id"),
         ),
     ),
 )

@@ -39,7 +39,7 @@ RUNS_IN_TEXT = 8
 """Runs of one move in text, the latest ones."""
 OBJECTS_IN_TEXT = 3
 """Objects in text for each reason."""
-_KEEPS_REPORT = frozenset({"run", "revert", "purge", "orphans"})
+_KEEPS_REPORT = frozenset({"run", "revert", "purge", "orphans", "links", "links-revert"})
 """Kinds of jobs whose reports the journal keeps, except those of dry runs."""
 _WRITES_FILES = frozenset({"check", "verify"})
 """Kinds of jobs that write report files."""
@@ -201,6 +201,7 @@ def _describe_ending(report: Report) -> str:
     copied, deleted = (report.counts.get(kind, 0) for kind in (OutcomeKind.COPIED, OutcomeKind.DELETED))
     return {
         "revert": f"Finished: {amount(report.rows_repointed, 'row')} put back",
+        "links-revert": f"Finished: {amount(report.rows_repointed, 'row')} put back",
         "verify": f"Finished: {amount(report.objects, 'object')} checked, all as they should be",
         "check": f"Finished: {amount(report.objects, 'object')} compared, all equal",
         "sync": f"Finished: {copied:,} copied, {deleted:,} deleted",
@@ -218,7 +219,9 @@ def _describe_recheck(report: Report) -> str:
 def _describe_plan(report: Report) -> str:
     acted = {"purge": (OutcomeKind.DELETED,), "orphans": (OutcomeKind.QUARANTINED, OutcomeKind.RESTORED)}
     count = sum(report.counts.get(kind, 0) for kind in acted.get(report.kind, OutcomeKind))
-    aim = {"revert": "to check", "purge": "to delete", "orphans": "to move"}.get(report.kind, "to handle")
+    aim = {"revert": "to check", "links-revert": "to check", "purge": "to delete", "orphans": "to move"}.get(
+        report.kind, "to handle"
+    )
     of = f", by a sample of {report.sample[0]:,} of {report.sample[1]:,} rows" if report.sample else ""
     return f"A plan, nothing was changed: {amount(count, noun(report))} {aim}{of}"
 

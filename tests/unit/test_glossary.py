@@ -14,7 +14,7 @@ from migrate_storage.cli import cli
 from migrate_storage.core.model import OutcomeKind, Strategy
 from migrate_storage.core.proofs import EXPLANATIONS
 from migrate_storage.cutover.decisions import Phase
-from migrate_storage.journal.states import ObjectState, RowState
+from migrate_storage.journal.states import LinkState, ObjectState, RowState
 from tests.support import ROOT
 
 PAGE = (ROOT / "docs" / "glossary.md").read_text()
@@ -49,7 +49,7 @@ def test_values_of_the_schemas(schema: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "terms", [OutcomeKind, Strategy, Phase, ObjectState, RowState, EXPLANATIONS, list(choices(cli))], ids=str
+    "terms", [OutcomeKind, Strategy, Phase, LinkState, ObjectState, RowState, EXPLANATIONS, list(choices(cli))], ids=str
 )
 def test_values_of_the_code(terms: Any) -> None:
     assert {str(term) for term in terms} <= TERMS

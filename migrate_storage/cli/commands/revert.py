@@ -38,12 +38,18 @@ def revert(request: _RevertRequest) -> int:
     """Put rows back to the key that they named before, wherever that is still right; list the others.
 
     RUN is the id of one run, or the beginning of it; left out, every run between the keys of the latest one is undone.
-    Content that changed since, or that is gone from the source, is copied back first, and verified.
+    Content that changed since, or that is gone from the source, is copied back first, and verified. RUN may also be one of
+    `links --rewrite`: then its texts get their old addresses back.
     """
+    from migrate_storage.jobs.links.revert import LinksRevertJob, kind_of_run
     from migrate_storage.jobs.revert.job import RevertJob, RevertOptions
 
     with request.application.opened() as application:
-        how = fill(RevertOptions, request)
+        how, run = fill(RevertOptions, request), request.run
+        if run is not None and kind_of_run(application, how, run) == "links":
+            return run_and_report(
+                lambda listener: LinksRevertJob(application, how, run=run, listener=listener), request.output
+            )
         return run_and_report(
             lambda listener: RevertJob(application, how, run=request.run, listener=listener), request.output
         )

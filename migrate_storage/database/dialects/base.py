@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from sqlalchemy import ColumnElement, Connection, TableClause, bindparam, cast, func, text, types
+from sqlalchemy import ColumnElement, Connection, TableClause, bindparam, cast, func, text, true, types
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import NullType
 
@@ -126,6 +126,10 @@ class TableCatalog:
     def fold_name(self, name: str) -> str:
         """A name of a table or column such that two names of one are equal."""
         return name.casefold()
+
+    def is_text(self, column: ColumnElement[Any]) -> ColumnElement[bool]:
+        """Whether a value of a column with text is one, and not bytes."""
+        return true()
 
     def in_key_order(self, column: ColumnElement[Any], type_: types.TypeEngine[Any]) -> ColumnElement[Any]:
         """A column of a key as the database both sorts it and compares it with a parameter."""

@@ -62,6 +62,9 @@ class _SQLiteCatalog(TableCatalog):
         found = connection.execute(text(triggers), {"t": table.name}).first()
         return TableFacts(unique_keys=keys, intercepts_updates=found is not None)
 
+    def is_text(self, column: ColumnElement[Any]) -> ColumnElement[bool]:
+        return func.typeof(column) == "text"
+
     def finds_keys_of(self, type_: TypeEngine[Any]) -> bool:
         return True  # values have one of five types, whatever the column's is
 

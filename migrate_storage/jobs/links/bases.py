@@ -14,12 +14,13 @@ from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.translate.protocols.s3_hosts import vendor_host
 from migrate_storage.translate.registration.requested_url import RequestedUrl
 
-__all__ = ("Bases", "choose_bases")
+__all__ = ("Bases", "check_addresses", "choose_bases", "to_link_base")
 
 MAX_BUCKETS = 50
 """Buckets of a source without a prefix that have an address each, at most."""
 _OTHER_HOST = "another host of the same place"
 _SERVICES = ("s3", "gcs", "azure")
+_ANY_FILE = "name-of-a-file"
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -43,6 +44,24 @@ class Bases:
 def to_link_base(base: AddressBase) -> LinkBase:
     """A base address as a value of a report."""
     return LinkBase(address=str(base), folder=base.folder)
+
+
+def check_addresses(side: ResolvedBackend, option: str) -> None:
+    """Check that a backend's own address is known, as far as that does not depend on a file.
+
+    Raises:
+        ConfigurationError: it is not, so that the option has to be given.
+    """
+    if not side.root.root or side.registration.own_class:
+        return
+    if isinstance(found := _derive_base(side, _ANY_FILE, side.place(_ANY_FILE)), str):
+        raise _make_unknown_error(side.key, found, option)
+
+
+def _make_unknown_error(key: str, reason: str, option: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the public address of {key!r} is not known ({reason}): give it with {option} https://HOST/PATH/"
+    )
 
 
 def choose_bases(
@@ -71,9 +90,7 @@ def choose_bases(
     old = [_fit_folder(AddressBase.parse(each, "--from-address"), source, places) for each in texts]
     if not old and not found:
         reason = next((each for each in derived if isinstance(each, str)), "it has no moved object")
-        raise ConfigurationError(
-            f"the public address of {source.key!r} is not known ({reason}): give it with --from-address https://HOST/PATH/"
-        )
+        raise _make_unknown_error(source.key, reason, "--from-address")
     aliases = [alias for (_, place), base in zip(places, derived, strict=True) for alias in _list_aliases(place, base)]
     others = [replace(base, reason=_OTHER_HOST) for base in [*(found if old else ()), *aliases]]
     old = old or found

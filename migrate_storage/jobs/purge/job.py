@@ -137,6 +137,11 @@ class PurgeJob(Job[_Facts]):
             fresh_until = read_rows()
             for listed in options.references:
                 references.add_listed(listed, database, (source, destination))
+            for batch in journal.links.named_objects():
+                # Texts name these copies by their public addresses.
+                references.add_places(
+                    part.place(path) for key, path in batch if key in sides for part in sides[key].parts
+                )
             keys = services.keys_at([destination if options.unreferenced_copies else source], sides)
             census = refuse_where_named(
                 everywhere, self._application, keys, options, "nothing was deleted", self.context,

@@ -26,6 +26,7 @@ from migrate_storage.engine.transfer import CopyResources
 from migrate_storage.jobs.base import Job, JobDescription
 from migrate_storage.jobs.connections import connected
 from migrate_storage.jobs.context import JobPace
+from migrate_storage.jobs.links.notes import note_rewritten_links
 from migrate_storage.jobs.revert.final_check import DestinationRecheck, column_of, object_ids
 from migrate_storage.jobs.revert.restore_row import RestoreDecision, RestoreTask, RowRestorer, value_before_runs
 from migrate_storage.jobs.rights import check_rights
@@ -177,6 +178,7 @@ class RevertJob(Job[_Facts]):
         return JobDescription(
             run=new_run_id(), source=facts.first.destination, destination=facts.first.source, strategy=Strategy(facts.first.way),
             reason="undo: rows are put back as the journal has them", dry_run=self._options.dry_run,
+            notes=tuple(note_rewritten_links(facts.journal, facts.first.source, facts.first.destination)),
         )  # fmt: skip
 
     def work(self, facts: _Facts) -> str:

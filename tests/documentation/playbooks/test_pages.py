@@ -13,7 +13,7 @@ from tests.support.servers import start_moto
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["swap", "rekey", "local-to-s3", "new-layout", "undo-and-purge"])
+@pytest.mark.parametrize("name", ["swap", "rekey", "local-to-s3", "new-layout", "undo-and-purge", "links"])
 def test_what_the_page_shows_is_what_comes_out(playbook: Callable[[str], Page], name: str) -> None:
     playbook(name).follow()
 
