@@ -67,9 +67,9 @@ def refused(world: World, **options: Any) -> str:
 
 
 @pytest.fixture
-def on_databases(database_url: str, moto_s3: S3Server) -> Iterator[World]:
+def on_databases(any_database_url: str, moto_s3: S3Server) -> Iterator[World]:
     old, new = places.old_s3(moto_s3, moto_s3.new_bucket()), places.new_s3(moto_s3, moto_s3.new_bucket())
-    world = World(database_url, old.build(), new.build())
+    world = World(any_database_url, old.build(), new.build())
     yield world
     world.close()
 

@@ -72,9 +72,9 @@ def make_archive(url: str, registrations: Sequence[places.Registration]) -> Arch
 
 
 @pytest.fixture
-def on_databases(database_url: str, moto_s3: S3Server) -> Iterator[Archive]:
+def on_databases(any_database_url: str, moto_s3: S3Server) -> Iterator[Archive]:
     archive = make_archive(
-        database_url,
+        any_database_url,
         [
             places.old_s3(moto_s3, moto_s3.new_bucket()), places.new_s3(moto_s3, moto_s3.new_bucket()),
             places.old_s3(moto_s3, moto_s3.new_bucket(), "photos"), places.new_s3(moto_s3, moto_s3.new_bucket(), "pictures"),
