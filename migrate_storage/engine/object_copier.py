@@ -16,7 +16,12 @@ from migrate_storage.engine.listing_evidence import SideListings
 from migrate_storage.engine.place_proof import is_same_object
 from migrate_storage.engine.plan import Action, Item, MigrationPlan
 from migrate_storage.engine.preserve import read_preserved
-from migrate_storage.engine.server_side_copy import can_server_side_copy, verify_server_side_copy
+from migrate_storage.engine.server_side_copy import (
+    attributes_of_copy,
+    can_server_side_copy,
+    keeps_attributes,
+    verify_server_side_copy,
+)
 from migrate_storage.engine.task import CopyResult, CopyTask, confirm_copy, is_copy
 from migrate_storage.engine.transfer import (
     COPY_ROUNDS,
@@ -262,14 +267,20 @@ class ObjectCopier:
         left: ObjectMeta | None = None
         try:
             for _ in range(COPY_ROUNDS):
-                before = self._copy_within_service(copy, copier, create=copier.create_only and not replace_existing)
-                if isinstance(before, CopyResult):
-                    return before, replace_existing
-                if before is None:
+                done = self._copy_within_service(copy, copier, create=copier.create_only and not replace_existing)
+                if isinstance(done, CopyResult):
+                    return done, replace_existing
+                if done is None:
                     return None, replace_existing
                 replace_existing = True
-                verified = verify_server_side_copy(before, left := self._head(copy.destination))
-                if verified is None:
+                before, wanted = done
+                now = self._retry.or_none_if_missing(copy.destination.head_with_attributes)
+                left = now and now[0]
+                verified = verify_server_side_copy(before, left)
+                if now is None or verified is None:
+                    break
+                if not keeps_attributes(wanted, now[1]):
+                    copier.loses_attributes = True
                     break
                 if self._may_list_source(copy.task):
                     return CopyResult(task=copy.task, verified=verified, copied=True, source_pending=True), True
@@ -282,24 +293,28 @@ class ObjectCopier:
 
     def _copy_within_service(
         self, copy: _Copy, copier: ServerSideCopier, *, create: bool
-    ) -> ObjectMeta | CopyResult | None:
+    ) -> tuple[ObjectMeta, Attributes] | CopyResult | None:
         """Send one server-side copy.
 
         Returns:
-            The source as it was before; a result where the destination exists already; ``None`` where the service cannot
-            copy this object.
+            The source as it was before, and the attributes that the copy must have; a result where the destination exists
+            already; ``None`` where the service cannot copy this object.
         """
         before_and_attributes = self._retry.or_none_if_missing(copy.source.head_with_attributes)
         if before_and_attributes is None:
             raise SourceMissingError(copy.source)
         before, attributes = before_and_attributes
-        wanted = _content_type_for(copy.task)
-        if not can_server_side_copy(before, attributes, wanted):
-            return None
-        content_type = None if attributes.content_type else wanted
+        content_type = _content_type_for(copy.task)
+        wanted = attributes_of_copy(attributes, content_type)
         source, destination = copy.source.key, copy.destination.key
         try:
-            self._retry.call(lambda: copier.copy(source, destination, content_type=content_type, create=create))
+            if copier.loses_attributes and attributes != Attributes(content_type=attributes.content_type):
+                return None
+            if can_server_side_copy(before, attributes, content_type):
+                sent = None if attributes.content_type or content_type is None else wanted
+                self._retry.call(lambda: copier.copy(source, destination, attributes=sent, create=create))
+            else:
+                return None
         except StoreRequestError as error:
             kind = error.failure.kind
             if kind is FailureKind.EXISTS and create:
@@ -313,7 +328,7 @@ class ObjectCopier:
                 raise
             # A missing right, or an object that the service does not copy: the copy through this process fails with the reason.
             return None
-        return before
+        return before, wanted
 
     def _copy_with_retries(self, copy: _Copy, *, replace_existing: bool) -> CopyResult:
         """Copy through this process."""

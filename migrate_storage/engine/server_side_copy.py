@@ -11,6 +11,7 @@ import hashlib
 import uuid
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 
 from migrate_storage.core.errors import KeyRefusedError
@@ -21,19 +22,37 @@ from migrate_storage.engine.probe import SCRATCH, refuses_existing, succeeds_whe
 from migrate_storage.engine.transfer import MD5, SMALL_BYTES
 from migrate_storage.engine.verify import Verified
 from migrate_storage.stores.base import ObjectAt, Opened
-from migrate_storage.stores.obstore_store import readable_attributes
+from migrate_storage.stores.obstore_store import HEADERS, readable_attributes
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 from migrate_storage.stores.retry import Retry, StoreRequestError
 from migrate_storage.stores.server_side_copy import ServerSideCopier
 from migrate_storage.translate import unaddressable
 
-__all__ = ("MAX_COPY_BYTES", "can_server_side_copy", "probe_server_side_copy", "verify_server_side_copy")
+__all__ = (
+    "MAX_COPY_BYTES",
+    "attributes_of_copy",
+    "can_server_side_copy",
+    "keeps_attributes",
+    "probe_server_side_copy",
+    "verify_server_side_copy",
+)
 
 MAX_COPY_BYTES = 5 * 1024**3
 """Bytes that S3 copies in one request at most."""
 _MAX_PROBES = 5
 """Objects of a bucket with which a copy is tried at most."""
 _PROBE_CONTENT_TYPE = "text/x-probe"
+
+
+def attributes_of_copy(attributes: Attributes, content_type: str | None) -> Attributes:
+    """The attributes that a copy must have: those of its source, and the content type of its row where the source has none."""
+    return attributes if attributes.content_type else replace(attributes, content_type=content_type)
+
+
+def keeps_attributes(wanted: Attributes, found: Attributes) -> bool:
+    """Whether a copy has the attributes that it must have. A service may add some of its own, such as a default type."""
+    headers = all(getattr(found, name) == value for name in HEADERS if (value := getattr(wanted, name)) is not None)
+    return headers and wanted.metadata.items() <= found.metadata.items()
 
 
 def can_server_side_copy(source: ObjectMeta, attributes: Attributes, content_type: str | None) -> bool:
@@ -45,15 +64,17 @@ def can_server_side_copy(source: ObjectMeta, attributes: Attributes, content_typ
         content_type: the content type of its row.
 
     Returns:
-        Whether its ETag is a simple one, S3 copies its size in one request, it has no attribute but a content type that
-        obstore can read back, and the row's content type can be sent in a header.
+        Whether its ETag is a simple one, S3 copies its size in one request, obstore can read its attributes back, and
+        they can be sent in headers where the row's content type must be.
     """
     return (
         MD5.fullmatch(source.e_tag or "") is not None
         and source.size <= MAX_COPY_BYTES
-        and attributes == Attributes(content_type=attributes.content_type)
         and readable_attributes(attributes)[0] == attributes
-        and (attributes.content_type is not None or ServerSideCopier.can_send(content_type))
+        and (
+            attributes.content_type is not None
+            or ServerSideCopier.can_send(attributes_of_copy(attributes, content_type))
+        )
     )
 
 
@@ -137,15 +158,15 @@ def _probe_copy(
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != found.e_tag:
         return "ETags there are not the MD5 of the bytes"
     probe, free = (destination.resolve(f"{SCRATCH}/{uuid.uuid4().hex}") for _ in range(2))
-    content_type = None if attributes.content_type else _PROBE_CONTENT_TYPE
+    sent = None if attributes.content_type else attributes_of_copy(attributes, _PROBE_CONTENT_TYPE)
     written = [probe]
     try:
-        retry.call(lambda: copier.copy(original.key, probe.key, content_type=content_type, create=False))
+        retry.call(lambda: copier.copy(original.key, probe.key, attributes=sent, create=False))
         copied, copy = retry.call(lambda: _read_small(probe))
         same = copy == content and copied.meta.e_tag == found.e_tag
-        if not same or copied.attributes.content_type != (attributes.content_type or content_type):
+        if not same or copied.attributes.content_type != (attributes.content_type or _PROBE_CONTENT_TYPE):
             return "a probe was copied with other bytes, another ETag or another content type"
-        conditional = partial(copier.copy, original.key, content_type=content_type, create=True)
+        conditional = partial(copier.copy, original.key, attributes=sent, create=True)
         if not refuses_existing(lambda: conditional(probe.key), retry):
             return copier
         # Some services apply the condition to the source, and refuse every copy.

@@ -12,8 +12,9 @@ import threading
 from collections import OrderedDict
 from typing import Any
 
+from migrate_storage.core.model import Attributes
 from migrate_storage.stores.config.open import open_across
-from migrate_storage.stores.obstore_store import unpanicked
+from migrate_storage.stores.obstore_store import HEADERS, unpanicked
 from migrate_storage.stores.rate_limit import StoreLimits
 from migrate_storage.translate.model import StoreConfig
 
@@ -21,6 +22,8 @@ __all__ = ("ServerSideCopier",)
 
 _MAX_OPEN_STORES = 32
 """There is one store for each content type, and rows may have many."""
+_TOKEN = re.compile(r"[!#$%&'*+.^`|~0-9a-z_-]{1,200}")
+"""The name of a header, in lower case."""
 _HEADER = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 
@@ -40,6 +43,8 @@ class ServerSideCopier:
     ) -> None:
         self._config, self._endpoint, self._bucket, self._pace = config, endpoint, bucket, pace
         self.create_only = create_only
+        #: Whether a copy was seen without a header or user metadata of its source.
+        self.loses_attributes = False
         self._stores: OrderedDict[tuple[tuple[str, str], ...], Any] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -48,17 +53,18 @@ class ServerSideCopier:
         return ServerSideCopier(self._config, self._endpoint, self._bucket, pace=self._pace, create_only=True)
 
     @staticmethod
-    def can_send(content_type: str | None) -> bool:
-        """Whether a content type can be sent as a header of a copy."""
-        return content_type is None or _HEADER.fullmatch(content_type) is not None
+    def can_send(attributes: Attributes) -> bool:
+        """Whether attributes can be sent as headers of a copy."""
+        named = all(_TOKEN.fullmatch(name) for name in attributes.metadata)
+        return named and all(_HEADER.fullmatch(value) for value in _make_headers(attributes).values())
 
-    def copy(self, source: str, destination: str, *, content_type: str | None, create: bool) -> None:
+    def copy(self, source: str, destination: str, *, attributes: Attributes | None, create: bool) -> None:
         """Copy one object.
 
         Args:
             source: its full key in the source's bucket.
             destination: its full key in the destination's bucket.
-            content_type: the content type of the copy; ``None`` keeps all headers and metadata of the source.
+            attributes: of the copy; ``None`` keeps all headers and metadata of the source.
             create: ask the service to refuse where there is an object.
 
         Raises:
@@ -66,8 +72,8 @@ class ServerSideCopier:
             Exception: any error of obstore.
         """
         headers = {}
-        if content_type is not None:
-            headers.update({"x-amz-metadata-directive": "REPLACE", "content-type": content_type})
+        if attributes is not None:
+            headers.update({"x-amz-metadata-directive": "REPLACE", **_make_headers(attributes)})
         if create:
             headers["if-none-match"] = "*"
         if self._pace is not None:
@@ -90,3 +96,8 @@ class ServerSideCopier:
                     self._stores.popitem(last=False)
             self._stores.move_to_end(key)
             return self._stores[key]
+
+
+def _make_headers(attributes: Attributes) -> dict[str, str]:
+    named = {header.lower(): value for field, header in HEADERS.items() if (value := getattr(attributes, field))}
+    return named | {f"x-amz-meta-{name}": value for name, value in attributes.metadata.items()}

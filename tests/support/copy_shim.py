@@ -57,7 +57,9 @@ class CopyShim:
     seen: set[tuple[bool, str]] = field(default_factory=set)
     #: Copies whose target this finds are forbidden.
     denied: str = r"(?!)"
-    #: Copies by how they ended: ``done``, ``exists``, ``failed``, ``denied``, ``unsigned``.
+    #: Whether a copy that keeps its source's metadata loses it.
+    drops_metadata: bool = False
+    #: Copies by how they ended: ``done``, ``exists``, ``failed``, ``denied``, ``unsigned``, ``without metadata``.
     copies: Counter[str] = field(default_factory=Counter)
     #: The same of refused PUTs.
     puts: Counter[str] = field(default_factory=Counter)
@@ -87,8 +89,19 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(shim.bulk_delete, b"<Error><Code>NotImplemented</Code></Error>", {})
         shim.deletes += self.command == "DELETE"
         if "x-amz-copy-source" in self.headers:
+            self._drop_metadata()
             shim.copies["done"] += 1
         return self._pass(body)
+
+    def _drop_metadata(self) -> None:
+        """Copy with the headers of the source alone."""
+        if not self.server.shim.drops_metadata or "x-amz-metadata-directive" in self.headers:
+            return
+        source = self._ask("/" + self.headers["x-amz-copy-source"].removeprefix("/"))
+        if any(name.startswith("x-amz-meta-") for name in source):
+            self.server.shim.copies["without metadata"] += SCRATCH not in self.path
+            self.headers["x-amz-metadata-directive"] = "REPLACE"
+            self.headers["content-type"] = source["content-type"]
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _handle
 
@@ -117,10 +130,15 @@ class _Handler(BaseHTTPRequestHandler):
         return True
 
     def _stands(self) -> bool:
+        return bool(self._ask(self.path))
+
+    def _ask(self, path: str) -> dict[str, str]:
+        """Return the headers of an object; none where there is none."""
         # The server behind checks no signature, so any HEAD serves.
         with contextlib.closing(HTTPConnection("127.0.0.1", self.server.upstream, timeout=60)) as upstream:
-            upstream.request("HEAD", self.path, headers={"Authorization": self.headers.get("authorization", "")})
-            return upstream.getresponse().status == 200
+            upstream.request("HEAD", path, headers={"Authorization": self.headers.get("authorization", "")})
+            answer = upstream.getresponse()
+            return {name.lower(): value for name, value in answer.getheaders()} if answer.status == 200 else {}
 
     def _refuse(self, how: str, status: int, code: str) -> None:
         shim = self.server.shim
