@@ -16,6 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from migrate_storage.application.application import Application
 from migrate_storage.core.errors import MigrateStorageError
 from migrate_storage.jobs.explain import explain
+from migrate_storage.jobs.links.job import LinksJob
+from migrate_storage.jobs.links.options import LinksOptions
 from migrate_storage.jobs.orphans.job import OrphansJob, OrphansOptions
 from migrate_storage.jobs.purge.job import PurgeJob
 from migrate_storage.jobs.purge.rules import PurgeOptions
@@ -58,6 +60,11 @@ def orphans(application: Application, **options: Any) -> Report:
     return OrphansJob(application, OrphansOptions(**given)).run()
 
 
+def links(application: Application, **options: Any) -> Report:
+    given = {"from_address": ("https://old.example/",), "to_address": "https://new.example/", "lease_ttl": 1.0, **options}
+    return LinksJob(application, LinksOptions(**given)).run()
+
+
 def prune(application: Application) -> None:
     with application.engine.begin() as connection:  # type: ignore[union-attr]
         while Tables().prune(connection, time.time() + 60):
@@ -78,6 +85,8 @@ COMMANDS: dict[str, Callable[[Application], Any]] = {
     "orphans --restore": lambda application: orphans(application, restore="all"),
     "orphans --acknowledge-missing": lambda application: orphans(application, acknowledge_missing="lost"),
     "orphans --forget-acknowledged": lambda application: orphans(application, forget_acknowledged="stale"),
+    "links": lambda application: links(application),
+    "links --rewrite --yes": lambda application: links(application, rewrite=True, yes=True),
     "journal prune": prune,
 }
 
@@ -183,6 +192,8 @@ def prepare(bed: Bed, command: str) -> None:
     assert world.run().exit_code == 0
     if command == "purge --unreferenced-copies":
         assert RevertJob(world.application, RevertOptions(settle_time=0.0, lease_ttl=1.0)).run().exit_code == 0
+    if command == "links --rewrite --yes":
+        world.sql("UPDATE documents SET title = 'see https://old.example/docs/0/d0.bin'")
     if command == "revert":
         world.new.save_object(FileObject(backend="new", filename="docs/0/d0.bin"), b"goes back")
 
@@ -232,6 +243,8 @@ def test_a_command_runs_with_exactly_these_rights(bed: Bed, command: str) -> Non
         give()
     assert succeeds(command, bed.application)
     bed.guarding = False
+    if command == "links --rewrite --yes":
+        assert bed.world.sql("SELECT DISTINCT title FROM documents") == [("see https://new.example/docs/0/d0.bin",)]
     if command == "orphans --acknowledge-missing":
         bed.world.old.save_object(
             FileObject(backend="old", filename="docs/0/d0.bin"), bed.world.contents["docs/0/d0.bin"]

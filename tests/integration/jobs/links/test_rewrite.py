@@ -33,9 +33,9 @@ def moved_world(world: World) -> World:
 
 
 @pytest.fixture
-def moved(worlds: World) -> World:
+def moved(all_worlds: World) -> World:
     """Five documents that a run moved, on each database."""
-    return moved_world(worlds)
+    return moved_world(all_worlds)
 
 
 @pytest.fixture
