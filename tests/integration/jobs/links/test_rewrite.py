@@ -241,8 +241,10 @@ def test_columns_that_cannot_be_changed_are_left(moved: World) -> None:
     moved.sql("INSERT INTO keyless VALUES (:body)", body=text)
     moved.sql("CREATE TABLE keyed (url VARCHAR(200) PRIMARY KEY)")
     moved.sql("INSERT INTO keyed VALUES (:body)", body=text)
+    kept = "VIRTUAL" if "duckdb" in moved.url else "STORED"
     moved.sql(
-        "CREATE TABLE made (id INTEGER PRIMARY KEY, body VARCHAR(200), twin VARCHAR(200) GENERATED ALWAYS AS (body) STORED)"
+        "CREATE TABLE made (id INTEGER PRIMARY KEY, body VARCHAR(200), "
+        f"twin VARCHAR(200) GENERATED ALWAYS AS (body) {kept})"
     )
     moved.sql("INSERT INTO made (id, body) VALUES (1, :body)", body=text)
     report = rewrite(moved)
