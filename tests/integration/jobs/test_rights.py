@@ -61,7 +61,12 @@ def orphans(application: Application, **options: Any) -> Report:
 
 
 def links(application: Application, **options: Any) -> Report:
-    given = {"from_address": ("https://old.example/",), "to_address": "https://new.example/", "lease_ttl": 1.0, **options}
+    given = {
+        "from_address": ("https://old.example/",),
+        "to_address": "https://new.example/",
+        "lease_ttl": 1.0,
+        **options,
+    }
     return LinksJob(application, LinksOptions(**given)).run()
 
 

@@ -248,9 +248,10 @@ def test_columns_that_cannot_be_changed_are_left(moved: World) -> None:
     )
     moved.sql("INSERT INTO made (id, body) VALUES (1, :body)", body=text)
     report = rewrite(moved)
-    assert {str(each): each.obstacle for each in report.links.columns} == {
+    obstacles = {str(each): each.obstacle for each in report.links.columns}
+    assert obstacles.pop("made.twin").startswith("the database generates")
+    assert obstacles == {
         "keyless.body": "its table has no primary key", "keyed.url": "it is a part of the primary key", "made.body": "",
-        "made.twin": "the database generates it from other columns",
     }  # fmt: skip
     assert moved.sql("SELECT body FROM keyless") == moved.sql("SELECT url FROM keyed") == [(text,)]
     assert moved.sql("SELECT body, twin FROM made") == [(f"{NEW}{NAMES[0]}",) * 2]
