@@ -107,6 +107,8 @@ class Client(threading.Thread):
         self._histories, self._stopping, self._lingers = histories, stop, lingers
         self._dice = random.Random(f"{seed} {number}")
         self._ways = ways
+        #: Seconds between two requests at most.
+        self.pause = 0.05
         self._avoided: dict[str, float] = {}
         self.counts: Counter[str] = Counter()
         self.broken: BaseException | None = None
@@ -114,7 +116,7 @@ class Client(threading.Thread):
     def run(self) -> None:
         try:
             with httpx.Client(timeout=60) as http:
-                while not self._stopping.wait(self._dice.uniform(0, 0.05)):
+                while not self._stopping.wait(self._dice.uniform(0, self.pause)):
                     self._one(http)
         except BaseException as error:  # told by the test
             self.broken = error
