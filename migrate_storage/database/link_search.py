@@ -100,7 +100,7 @@ def may_have_address(
     return or_(*(dialect.contains(searched, part, any_case=True) for part in sorted(parts)))
 
 
-def decode_value(value: str | bytes) -> str:
+def _decode_value(value: str | bytes) -> str:
     """A value of a search as text."""
     return value if isinstance(value, str) else bytes(value).decode("utf-8", "surrogateescape")
 
@@ -112,7 +112,7 @@ def _leave_out_known(table: CatalogTable, scope: CensusScope, database: Database
 
 def _count(finder: AddressFinder, value: str | bytes) -> Iterator[str]:
     """What is counted of a value: the row once, and each address by its kind and reason."""
-    for number, address in enumerate(finder.find(decode_value(value))):
+    for number, address in enumerate(finder.find(_decode_value(value))):
         if not number:
             yield _ROWS
         yield _ADDRESSES

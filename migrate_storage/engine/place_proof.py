@@ -342,8 +342,7 @@ def prove_by_probe(
                 "register both by the same way, and 'run' re-points the rows"
             )
     finally:
-        with contextlib.suppress(Exception):
-            at.delete()
+        at.try_delete()
         remove_scratch_folder(destination, name)
     return _conclude(source, destination, _Seen(seen, known, place.root in buckets), filenames, retry)
 
@@ -432,8 +431,7 @@ def _prove_deployed(
                 explain_unusable(f"the source {source.key!r}", "writing a probe object", error)
             ) from error
         finally:
-            with contextlib.suppress(Exception):
-                at.delete()
+            at.try_delete()
             _remove_folder(place)
         if not seen:
             raise PreflightError(

@@ -7,7 +7,6 @@ read through the application's filesystem of s3fs.
 
 from __future__ import annotations
 
-import contextlib
 import uuid
 from dataclasses import replace
 from urllib.parse import urlencode
@@ -131,8 +130,7 @@ def _write_probe(asked: Preservation, destination: ResolvedBackend, retry: Retry
         doing = f"writing a probe object with the {' and the '.join(_name_asked(asked))}"
         raise PreflightError(explain_unusable(what, doing, error)) from error
     finally:
-        with contextlib.suppress(Exception):
-            at.delete()
+        at.try_delete()
     wanted = asked.storage_class
     if wanted is not None and seen.storage_class != wanted and wanted != _DEFAULT_CLASSES.get(destination.root.service):
         raise PreflightError(

@@ -6,7 +6,6 @@ gone with the source. An object that is written at the source shows it: it must 
 
 from __future__ import annotations
 
-import contextlib
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
@@ -62,8 +61,7 @@ def refuse_pull_through(
             doing = f"writing a probe object below {SCRATCH}/ at the source, which shows whether the destination fetches what it lacks from there,"
             raise PreflightError(f"{explain_unusable(what, doing, error)}; nothing was deleted") from error
         finally:
-            with contextlib.suppress(Exception):
-                at.delete()
+            at.try_delete()
             if source.root.root:
                 remove_scratch_folder(source, name)
         if found:

@@ -6,7 +6,6 @@ whose copy would lose something, or that has no such ETag, passes through this p
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import uuid
 from collections import Counter
@@ -173,7 +172,7 @@ def _probe_copy(
         written.append(free)
         return copier.refusing() if succeeds_where_free(free, lambda: conditional(free.key), retry) else copier
     finally:
-        for _ in parallel_map(_delete_quietly, written, len(written)):
+        for _ in parallel_map(ObjectAt.try_delete, written, len(written)):
             pass
 
 
@@ -181,8 +180,3 @@ def _read_small(at: ObjectAt) -> tuple[Opened, bytes | None]:
     """Send one GET; return no bytes where there are many."""
     opened = at.open()
     return opened, opened.read() if opened.meta.size <= SMALL_BYTES else None
-
-
-def _delete_quietly(at: ObjectAt) -> None:
-    with contextlib.suppress(Exception):
-        at.delete()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -178,3 +179,8 @@ class ObjectAt(NamedTuple):
     def delete(self) -> None:
         """Send a DELETE; a missing object is no error."""
         self.store.delete(self.key)
+
+    def try_delete(self) -> None:
+        """Send a DELETE of a probe object, and ignore a failure: what is left of a probe harms nothing."""
+        with contextlib.suppress(Exception):
+            self.delete()

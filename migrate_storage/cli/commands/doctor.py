@@ -56,14 +56,11 @@ def doctor(request: _DoctorRequest) -> None:
     """
     from migrate_storage.application.inspection import note_unregistered_keys
     from migrate_storage.cutover.backend import CutoverBackend
-    from migrate_storage.engine.transfer import CopyResources
     from migrate_storage.jobs.census import find_censuses
     from migrate_storage.jobs.connections import connected
     from migrate_storage.jobs.cutovers import examine_cutover
-    from migrate_storage.jobs.run.naming import check_names, check_same_rule
-    from migrate_storage.jobs.run.preflight import examine
+    from migrate_storage.jobs.run.job import RunJob
     from migrate_storage.journal.version_tables import note_alembic
-    from migrate_storage.stores.memory_budget import MemoryBudget
 
     with request.application.opened() as application:
         how = request.options(application)
@@ -72,15 +69,7 @@ def doctor(request: _DoctorRequest) -> None:
             _print_cutover(examine_cutover(backend, Retry(how.max_attempts, threading.Event())), request.output)
             return
         with connected(application, how.journal, how.journal_schema) as (database, journal):
-            retry, stop = Retry(how.max_attempts, threading.Event()), threading.Event()
-            facts = examine(application, how, database, journal, retry, probe_all=True)
-            if facts.route.rename is not None:
-                check_same_rule(journal, how)
-                resources = CopyResources(
-                    retry=retry, memory=MemoryBudget(how.max_memory).reserve, on_bytes=lambda _: None
-                )
-                names = check_names(facts, journal if journal.exists else None, how, resources, stop)
-                facts = replace(facts, notes=(*facts.notes, names))
+            facts = RunJob(application, how).examine(database, journal, probe_all=True)
             further = (*note_alembic(journal.database), *note_unregistered_keys(application))
             facts = replace(facts, notes=(*facts.notes, *further))
             census = find_censuses(database, journal, application, (how.source,), how)[how.source]

@@ -293,12 +293,13 @@ class RunJob(Job[RunPasses]):
         }
         return tuple(name for name, value in given.items() if value)
 
-    def examine(self, database: Database, journal: Journal) -> RunPreflight:
+    def examine(self, database: Database, journal: Journal, *, probe_all: bool = False) -> RunPreflight:
         """Make the pre-flight alone.
 
         Args:
             database: of the rows, connected.
             journal: its tables may be missing.
+            probe_all: probe also what an earlier run has probed within the last hour.
 
         Raises:
             ConfigurationError: what would keep the run from beginning.
@@ -307,7 +308,9 @@ class RunJob(Job[RunPasses]):
         check_options(database, options)
         if options.destination is not None:
             check_same_rule(journal, options)
-        preflight = examine(self._application, options, database, journal, context.retry, context.limits)
+        preflight = examine(
+            self._application, options, database, journal, context.retry, context.limits, probe_all=probe_all
+        )
         if preflight.route.rename is None or (self.part is not None and self.part.run):
             return preflight  # the process that began the shards has checked the names
         known = journal if journal.exists else None

@@ -64,6 +64,8 @@ def test_other_names_from_the_command_line_and_from_the_configuration_file(proje
         "10 of 10 files that rows name get another name, such as 'files/0 of 10.txt' for 'd/0.txt' [rename]"
         in ended.stdout
     )
+    for command in (RUN, ("doctor", *RUN[1:5], "--to", "new")):
+        assert f"named its copies by --rename '{rule}'" in one_line_of(project(*command)), "without a rule too"
     (project.directory / "migrate-storage.toml").write_text(
         'app = "app"\nfrom = "old"\nto = "new"\nrename = "layout:name"\n'
     )
