@@ -23,14 +23,13 @@ import sqlalchemy as sa
 from distributed import Client, LocalCluster
 
 from bench import _contest
-from bench._application import Base, environment_for, name_of, value_of
+from bench._application import environment_for
 from bench._contest import Contestant, Goal, TurnResult
+from bench._dataset import create_rows, write_files
 from tests.support.engine import registrations as places
 from tests.support.servers import start_postgres
 
 GOALS = (Goal(case="11", metric="per second", against="one worker", goal=1.6),)
-CONTENTS = 16
-"""Number of real files. All others are links to them, so that all fit in memory."""
 
 
 def pin(core: int) -> int:
@@ -59,16 +58,9 @@ class RowScenario:
     def make(self) -> None:
         """Rows and files."""
         self.engine = sa.create_engine(self.url)
-        for number in range(CONTENTS):
-            (self.folder / f"content-{number}").write_bytes(os.urandom(self.size))
-        for number in range(1, self.rows + 1):
-            path = self.folder / name_of(number)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.hardlink_to(self.folder / f"content-{number % CONTENTS}")
-        insert = sa.text("INSERT INTO documents (id, title, file) VALUES (:id, 't', CAST(:v AS JSONB))")
+        write_files(self.folder, self.folder, self.rows, self.size)
         with self.engine.begin() as connection:
-            Base.metadata.create_all(connection)
-            connection.execute(insert, [{"id": n, "v": value_of(n, self.size)} for n in range(1, self.rows + 1)])
+            create_rows(connection, self.rows, self.size)
 
     @property
     def environment(self) -> dict[str, str]:

@@ -21,15 +21,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from bench import _contest
-from bench._application import Base, environment_for, name_of, value_of
+from bench._application import environment_for, name_of
 from bench._contest import Contestant, Goal
+from bench._dataset import create_rows, write_files
 from migrate_storage.jobs.distributed.worker_count import count_idle_cores
 from tests.support.engine import registrations as places
 from tests.support.servers import start_postgres
 
 GOALS = (Goal(case="17", metric="per second", against="one process", goal=1.6),)
-CONTENTS = 16
-"""Number of real files at the source. All others are links to them."""
 _POLL_SECONDS = 5.0
 _MAX_WAIT_SECONDS = 600.0
 
@@ -51,23 +50,16 @@ class Scenario:
     def write_files(self) -> None:
         """Write the files of the source."""
         self.source.mkdir()
-        for number in range(CONTENTS):
-            (self.folder / f"content-{number}").write_bytes(os.urandom(self.size))
-        for number in range(1, self.rows + 1):
-            path = self.source / name_of(number)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.hardlink_to(self.folder / f"content-{number % CONTENTS}")
+        write_files(self.folder, self.source, self.rows, self.size)
 
     def reset(self) -> None:
         """Restore the rows, drop the journal, and empty the destination."""
         shutil.rmtree(self.destination, ignore_errors=True)
         self.destination.mkdir()
-        insert = sa.text("INSERT INTO documents (id, title, file) VALUES (:id, 't', CAST(:v AS JSONB))")
         with self.engine.begin() as connection:
             for table in sa.inspect(connection).get_table_names():
                 connection.execute(sa.text(f'DROP TABLE "{table}"'))
-            Base.metadata.create_all(connection)
-            connection.execute(insert, [{"id": n, "v": value_of(n, self.size)} for n in range(1, self.rows + 1)])
+            create_rows(connection, self.rows, self.size)
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(sa.text("VACUUM ANALYZE documents"))
 
