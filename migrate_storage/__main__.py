@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -10,6 +11,9 @@ from migrate_storage.cli.exit_codes import exit_code_of
 from migrate_storage.cli.standard_output import send_stdout_to_stderr
 
 __all__ = ("main",)
+
+_ALLOCATIONS_PER_COLLECTION = 50_000
+"""New objects after which the garbage collector searches them for cycles; Python's own value is 700."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,6 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, one of :mod:`migrate_storage.core.exit_codes`.
     """
+    if arguments is None:
+        # Most objects live as long as their batch of a run, and are freed by their counts of references.
+        gc.set_threshold(_ALLOCATIONS_PER_COLLECTION, 10, 10)
     try:
         return exit_code_of(
             lambda: cli.main(args=None if arguments is None else list(arguments), standalone_mode=False)

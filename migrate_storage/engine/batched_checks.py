@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from migrate_storage.core.model import ObjectMeta
 from migrate_storage.engine.listing_evidence import SideListings
+from migrate_storage.engine.plan import Item
 from migrate_storage.engine.task import CopyResult, confirm_copy
 
 __all__ = ("BatchedRechecks", "Findings")
@@ -43,8 +44,8 @@ class BatchedRechecks:
     def __init__(self, listings: SideListings | None) -> None:
         self._listings = listings
         self._copies: dict[str, CopyResult] = {}
-        self._repointed: dict[str, str] = {}
-        self._running: tuple[dict[str, CopyResult], dict[str, str]] | None = None
+        self._repointed: dict[str, Item] = {}
+        self._running: tuple[dict[str, CopyResult], dict[str, Item]] | None = None
         self._begun = time.monotonic()
 
     @property
@@ -62,9 +63,9 @@ class BatchedRechecks:
         """Let a copy wait, whose source or destination must be asked again."""
         self._copies[result.task.id] = result
 
-    def add_repointed(self, id_: str, filename: str) -> None:
+    def add_repointed(self, id_: str, item: Item) -> None:
         """Let an object wait, whose source must be checked after the commit of its rows."""
-        self._repointed[id_] = filename
+        self._repointed[id_] = item
 
     def is_waiting(self, id_: str) -> bool:
         """Whether an object waits whose rows were updated."""
@@ -94,17 +95,26 @@ class BatchedRechecks:
         listings, copies, repointed = self._listings, self._copies, self._repointed
         self._begun, self._running = time.monotonic(), (copies, repointed)
         self._copies, self._repointed = {}, {}
-        pending = [result.task.item.source.path for result in copies.values() if result.source_pending]
-        sources = [*pending, *repointed.values()]
-        destinations = [result.task.item.destination.path for result in copies.values() if result.destination_pending]
-        return lambda: (listings.source.fetch(sources), listings.destination.fetch(destinations))
+        sources = [result.task.item for result in copies.values() if result.source_pending]
+        sources += repointed.values()
+        destinations = [result.task.item for result in copies.values() if result.destination_pending]
+        return lambda: (
+            listings.source.fetch(
+                [item.source.path for item in sources],
+                {item.source.path: item.places[0] for item in sources if item.places},
+            ),
+            listings.destination.fetch(
+                [item.destination.path for item in destinations],
+                {item.destination.path: item.places[1] for item in destinations if item.places},
+            ),
+        )
 
     def conclude(self, listed: Listed) -> Findings:
         """Compare what the running listing showed with the objects that waited for it."""
         assert self._running is not None
         (copies, repointed), self._running = self._running, None
         sources, destinations = listed
-        findings = Findings(sources={id_: sources.get(filename) for id_, filename in repointed.items()})
+        findings = Findings(sources={id_: sources.get(item.source.path) for id_, item in repointed.items()})
         for result in copies.values():
             item = result.task.item
             confirmed = confirm_copy(result, sources.get(item.source.path), destinations.get(item.destination.path))

@@ -14,12 +14,13 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, takewhile
+from types import MappingProxyType
 
 from migrate_storage.core.errors import KeyRefusedError, StoppedError
-from migrate_storage.core.model import ObjectMeta
+from migrate_storage.core.model import ObjectMeta, Place
 from migrate_storage.core.parallel import SideBySide
 from migrate_storage.engine.canary import Canaries
 from migrate_storage.engine.verify import proven_unchanged
@@ -163,8 +164,14 @@ class ListingEvidence:
         """Whether a listing is worthwhile for as many objects as the last one."""
         return self.trusted and self._clock() >= self._rest_until
 
-    def fetch(self, filenames: Sequence[str]) -> dict[str, ObjectMeta]:
+    def fetch(
+        self, filenames: Iterable[str], places: Mapping[str, Place] = MappingProxyType({})
+    ) -> dict[str, ObjectMeta]:
         """List the key ranges of some objects now.
+
+        Args:
+            filenames: as rows have them.
+            places: those of the objects whose places are known, by filename.
 
         Returns:
             Those that were listed, by filename. About the others nothing is known.
@@ -177,7 +184,7 @@ class ListingEvidence:
             if self.canaries is not None and not self.canaries.allows(filename):
                 continue
             try:
-                at = self._side.resolve(filename)
+                at = self._side.resolve(filename, places.get(filename))
             except KeyRefusedError:
                 continue
             wanted_of.setdefault(id(at.store), (at.store, {}))[1][at.key] = filename

@@ -245,7 +245,8 @@ class ObjectCopier:
             return CopyResult(task=task, verified=verified, copied=True)
         # A store that cannot refuse to replace was asked by HEAD just now: what it gets from here on is ours.
         replace_existing = existing is not None or not refuses
-        copy = replace(copy, replaced=existing if copier is None else None)
+        if copier is None and existing is not None:
+            copy = replace(copy, replaced=existing)
         if copier is not None:
             result, replace_existing = self._server_side_copy(copy, copier, replace_existing=replace_existing)
             if result is not None:

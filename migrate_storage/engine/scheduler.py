@@ -439,7 +439,7 @@ class Scheduler:
         elif self._options.dry_run or not pending.task.item.action.moves:
             self._report_finished(pending)
         elif self._rechecks.lists_sources:
-            self._rechecks.add_repointed(id_, pending.task.item.source.path)
+            self._rechecks.add_repointed(id_, pending.task.item)
         else:
             self._check_source(pending, verified)
 

@@ -73,14 +73,14 @@ def confirm_copy(result: CopyResult, source: ObjectMeta | None, destination: Obj
         source is None or not proven_unchanged(verified.source.evidence, source.evidence)
     ):  # fmt: skip
         return None
-    there = verified.destination
     if result.destination_pending:
         if destination is None or not is_copy(verified, destination):
             return None
-        there = replace(destination, version=there.version or destination.version)
-    return replace(
-        result, source_pending=False, destination_pending=False, verified=replace(verified, destination=there)
-    )
+        version = verified.destination.version
+        if version and version != destination.version:
+            destination = replace(destination, version=version)
+        verified = replace(verified, destination=destination)
+    return replace(result, source_pending=False, destination_pending=False, verified=verified)
 
 
 def is_copy(verified: Verified, found: ObjectMeta) -> bool:

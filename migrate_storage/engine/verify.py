@@ -156,7 +156,8 @@ def _copy_until_verified(
 
     def copy_once() -> Verified:
         policy.before_attempt(sent)
-        copied = copy_bytes(source, destination, replace(policy, create=create), resources, on_send=sent.append)
+        asked = policy if create is policy.create else replace(policy, create=create)
+        copied = copy_bytes(source, destination, asked, resources, on_send=sent.append)
         written.append(copied.destination)
         if copied.source.e_tag is None and not source.store.is_local:
             copied = _head_for_digest(copied, source, retry)
@@ -458,9 +459,8 @@ def proven_unchanged(before: Evidence, now: Evidence) -> bool:
 
     Deletions require this.
     """
-    compared = (
-        (before.e_tag, now.e_tag),
-        (before.version, now.version),
-        (before.last_modified, now.last_modified),
+    return consistent_with(before, now) and (
+        (before.e_tag is not None and now.e_tag is not None)
+        or (before.version is not None and now.version is not None)
+        or (before.last_modified is not None and now.last_modified is not None)
     )
-    return consistent_with(before, now) and any(one is not None and other is not None for one, other in compared)

@@ -77,6 +77,7 @@ class WorkerPool:
         #: Pieces of work whose results were not taken yet.
         self.under_way = 0
         self._threads = 0
+        self._threads_lock = threading.Lock()
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[Finished] = queue.SimpleQueue()
 
@@ -96,9 +97,7 @@ class WorkerPool:
         """
         self.under_way += 1
         self._tasks.put(_Task(kind, id_, work, admission))
-        if self._threads < min(self.under_way, self.width):
-            self._threads += 1
-            threading.Thread(target=self._work, name=f"copy-{self._threads}").start()
+        self._start_thread()
 
     def take(self, *, block: bool) -> Finished | None:
         """Take the result of one piece of work.
@@ -116,6 +115,7 @@ class WorkerPool:
         except queue.Empty:
             return None
         self.under_way -= 1
+        self._start_thread()  # the limiter may admit more by now
         return found
 
     def run_each(self, work: Callable[[S], T], batch: Sequence[S]) -> list[T]:
@@ -134,9 +134,29 @@ class WorkerPool:
                 self._tasks.get_nowait()
             except queue.Empty:
                 break
-        for _ in range(self._threads):
+        with self._threads_lock:
+            ending, self._threads = self._threads, 0
+        for _ in range(ending):
             self._tasks.put(None)
-        self._threads = 0
+
+    def _start_thread(self) -> None:
+        """Start a thread where the limiter admits another one and there is work for it."""
+        if self._threads >= min(self.under_way, self._limiter.limit):
+            return
+        with self._threads_lock:
+            self._threads += 1
+        threading.Thread(target=self._work, name=f"copy-{self._threads}").start()
+
+    def _retire_thread(self) -> bool:
+        """Give up one thread where the limiter admits fewer.
+
+        A thread that waits for the limiter takes the place of one that could continue: the system switches between them for each object.
+        """
+        with self._threads_lock:
+            if self._threads <= self._limiter.limit:
+                return False
+            self._threads -= 1
+            return True
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
@@ -148,6 +168,8 @@ class WorkerPool:
             self._done.put(Finished(task.kind, task.id, value, error))
             # An idle thread keeps no object alive.
             del task, value, error
+            if self._threads > self._limiter.limit and self._retire_thread():
+                return
 
     def _run(self, work: Callable[[], T], admission: Admission) -> T:
         stopping = self._stopping.is_set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections.abc import Iterable
@@ -45,7 +44,7 @@ def object_id(place: Place, destination: str) -> str:
 
 def object_name(place: Place, destination: str) -> str:
     """The JSON text of which :func:`object_id` is the digest."""
-    return json.dumps([place.service, place.endpoint, place.root, place.key, destination])
+    return dump_texts((place.service, place.endpoint, place.root, place.key, destination))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -186,12 +186,11 @@ def test_a_listing_that_is_no_evidence_decides_nothing(
     else:
         original = ListingEvidence.fetch
 
-        def at_work(self: ListingEvidence, filenames: Any) -> Any:
-            if begun_once.is_set():
-                return original(self, filenames)
-            begun_once.set()
-            altered(monkeypatch, alter)
-            return original(self, filenames)
+        def at_work(self: ListingEvidence, *wanted: Any) -> Any:
+            if not begun_once.is_set():
+                begun_once.set()
+                altered(monkeypatch, alter)
+            return original(self, *wanted)
 
         begun_once = Event()
         monkeypatch.setattr(ListingEvidence, "fetch", at_work)
