@@ -68,17 +68,17 @@ class Distribution:
     )  # fmt: skip
 
     def __post_init__(self) -> None:
-        from migrate_storage.jobs.distributed.dask_task import assigned_shard
-
         given = (self.shard is not None, self.dask is not None, self.workers != AUTO_WORKERS)
-        if sum(given) > 1 and assigned_shard.get() is None:
+        if sum(given) > 1 and _get_assigned_shard() is None:
             raise ConfigurationError("--shard, --dask and --workers exclude each other: each decides who does the job")
         self._parse_shard()
 
     def _parse_shard(self) -> ShardRef | None:
+        if self.shard is None:
+            return None
         from migrate_storage.jobs.distributed.shards import ShardRef
 
-        return ShardRef.read(self.shard) if self.shard is not None else None
+        return ShardRef.read(self.shard)
 
     def refuse_several(self) -> None:
         """Refuse several runs by several processes.
@@ -120,11 +120,7 @@ class Distribution:
         Returns:
             The exit code; on a Dask worker, which prints nothing, the report.
         """
-        from migrate_storage.cli.dask_worker import work
-        from migrate_storage.jobs.distributed.dask_driver import DaskDriver, DriverTimes
-        from migrate_storage.jobs.distributed.dask_task import assigned_shard
-
-        if (assigned := assigned_shard.get()) is not None:
+        if (assigned := _get_assigned_shard()) is not None:
             return make(silent, assigned).run()
         if (part := self._parse_shard()) is not None:
             return run_and_report(
@@ -133,6 +129,9 @@ class Distribution:
         command = self._compose_requested() if not self.alone else self._choose_command(workload, output)
         if command is None:
             return run_and_report(lambda listener: make(listener, None), output, grace)
+
+        from migrate_storage.cli.dask_worker import work
+        from migrate_storage.jobs.distributed.dask_driver import DaskDriver, DriverTimes
 
         def make_driver(listener: Listener) -> Job:
             driver = DaskDriver(
@@ -184,6 +183,13 @@ class _DrivenCommand:
     arguments: list[str]
     #: Reaches the workers.
     cluster: Callable[[], AbstractContextManager[Client]]
+
+
+def _get_assigned_shard() -> ShardRef | None:
+    """Return the shard that this process does as a worker of a Dask cluster; ``None`` elsewhere."""
+    from migrate_storage.jobs.distributed.dask_task import assigned_shard
+
+    return assigned_shard.get()
 
 
 class _DriverOrOne:

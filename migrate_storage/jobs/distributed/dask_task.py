@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from migrate_storage.jobs.distributed.shards import ShardRef
+if TYPE_CHECKING:
+    from migrate_storage.jobs.distributed.shards import ShardRef
 
 __all__ = ("Task", "TaskResult", "assigned_shard")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-__all__ = ("ROWS_PER_WORKER", "Workload", "choose_workers", "count_idle_cores")
+__all__ = ("ROWS_PER_WORKER", "Workload", "choose_workers", "count_idle_cores", "is_for_one_process")
 
 ROWS_PER_WORKER = 10_000
 """Rows for which one more process is worth its start: about ten seconds of one core."""
@@ -23,6 +23,11 @@ class Workload:
     mean_bytes: float | None
 
 
+def is_for_one_process(rows: int) -> bool:
+    """Whether so few rows are left that one process does them, whatever is idle."""
+    return rows < 2 * ROWS_PER_WORKER
+
+
 def choose_workers(workload: Workload, idle_cores: int) -> int:
     """Return the number of processes: one for each idle core, where the CPU is the bound and each gets enough rows.
 
@@ -30,7 +35,8 @@ def choose_workers(workload: Workload, idle_cores: int) -> int:
         workload: what is left to do.
         idle_cores: cores that other processes do not use.
     """
-    if workload.mean_bytes is None or workload.mean_bytes > MAX_MEAN_BYTES:
+    too_large = workload.mean_bytes is None or workload.mean_bytes > MAX_MEAN_BYTES
+    if too_large or is_for_one_process(workload.rows):
         return 1
     return max(1, min(idle_cores, workload.rows // ROWS_PER_WORKER))
 

@@ -10,7 +10,7 @@ from migrate_storage.database.file_column import FileColumn
 from migrate_storage.database.file_json import BrokenValueError, parse_slots
 from migrate_storage.engine.plan import is_nested
 from migrate_storage.jobs.connections import connected, find_backend
-from migrate_storage.jobs.distributed.worker_count import Workload
+from migrate_storage.jobs.distributed.worker_count import Workload, is_for_one_process
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.stores.resolved_backend import ResolvedBackend
 
@@ -28,7 +28,7 @@ def measure_workload(application: Application, options: RunOptions) -> Workload 
 
     Returns:
         ``None`` where one process has to do the run, or does it as fast: on SQLite and DuckDB; in place, as a re-key, as a dry run,
-        with ``limit`` or ``recheck``; and where a limit of bandwidth or requests is the bound.
+        with ``limit`` or ``recheck``; with few rows; and where a limit of bandwidth or requests is the bound.
 
     Raises:
         ConfigurationError: no such key or column.
@@ -41,6 +41,9 @@ def measure_workload(application: Application, options: RunOptions) -> Workload 
             return None
         columns = application.select(options.columns)
         rows = [FileColumn(database, column, where=options.where) for column in columns]
+        left = sum(each.estimate(options.source) for each in rows)
+        if is_for_one_process(left):
+            return None
         source, destination = (
             ResolvedBackend(find_backend(application.backends, key))
             for key in (options.source, options.destination or "")
@@ -49,7 +52,7 @@ def measure_workload(application: Application, options: RunOptions) -> Workload 
             return None  # it may be a re-key, which the database does
         sizes = [size for each in rows for size in _sample_sizes(each, source.key)]
         return Workload(
-            rows=sum(each.estimate(source.key) for each in rows),
+            rows=left,
             mean_bytes=sum(sizes) / len(sizes) if sizes else None,
         )
 

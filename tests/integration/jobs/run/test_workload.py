@@ -6,9 +6,21 @@ from typing import Any
 
 import pytest
 
+from migrate_storage.jobs.distributed import worker_count
 from migrate_storage.jobs.run.options import RunOptions
 from migrate_storage.jobs.run.workload import measure_workload
 from tests.support.engine.world import World
+
+
+@pytest.fixture(autouse=True)
+def _few_rows_are_enough_for_one_more_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_count, "ROWS_PER_WORKER", 10)
+
+
+def test_few_rows_are_for_one_process(worlds: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    worlds.fill(30, 4)
+    monkeypatch.setattr(worker_count, "ROWS_PER_WORKER", 17)  # 33 rows name files
+    assert measure_workload(worlds.application, RunOptions(source="old", destination="new")) is None
 
 
 def test_rows_and_sizes_are_counted_except_in_sqlite(worlds: World) -> None:
