@@ -12,7 +12,7 @@ from migrate_storage.cli.standard_output import send_stdout_to_stderr
 
 __all__ = ("main",)
 
-_ALLOCATIONS_PER_COLLECTION = 50_000
+_ALLOCATIONS_PER_COLLECTION = 10_000
 """New objects after which the garbage collector searches them for cycles; Python's own value is 700."""
 
 

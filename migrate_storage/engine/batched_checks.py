@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from migrate_storage.core.model import ObjectMeta
+from migrate_storage.core.parallel import SideBySide
 from migrate_storage.engine.listing_evidence import SideListings
 from migrate_storage.engine.plan import Item
 from migrate_storage.engine.task import CopyResult, confirm_copy
@@ -98,16 +99,21 @@ class BatchedRechecks:
         sources = [result.task.item for result in copies.values() if result.source_pending]
         sources += repointed.values()
         destinations = [result.task.item for result in copies.values() if result.destination_pending]
-        return lambda: (
-            listings.source.fetch(
-                [item.source.path for item in sources],
-                {item.source.path: item.places[0] for item in sources if item.places},
-            ),
-            listings.destination.fetch(
-                [item.destination.path for item in destinations],
-                {item.destination.path: item.places[1] for item in destinations if item.places},
-            ),
-        )
+
+        def fetch_sources() -> Mapping[str, ObjectMeta]:
+            places = {item.source.path: item.places[0] for item in sources if item.places}
+            return listings.source.fetch([item.source.path for item in sources], places)
+
+        def fetch_destinations() -> Mapping[str, ObjectMeta]:
+            places = {item.destination.path: item.places[1] for item in destinations if item.places}
+            return listings.destination.fetch([item.destination.path for item in destinations], places)
+
+        def fetch_both() -> Listed:
+            with SideBySide(2) as beside:
+                found = beside.start(fetch_sources), beside.start(fetch_destinations)
+                return found[0](), found[1]()
+
+        return fetch_both
 
     def conclude(self, listed: Listed) -> Findings:
         """Compare what the running listing showed with the objects that waited for it."""

@@ -1,8 +1,8 @@
 """One listing in place of many HEADs. What it does not confirm gets a HEAD.
 
 A listing replaces HEADs where it reports size, ETag and time, which is probed first. A listing that fails is discarded. So is
-one that is unsorted, repeats a key or lacks an ETag, and listings of that side are not used again. For each accepted listing
-one random object is also checked with HEAD.
+one that is unsorted, repeats a key or has no ETag at all, and listings of that side are not used again. A key without an ETag is
+one that is being written: it gets a HEAD. For each accepted listing one random object is also checked with HEAD.
 
 A listing may lag. At the destination that does no harm: it only confirms a copy, by its new ETag. At the source it would hide
 a write, so it replaces HEADs there only where it is known to be fresh, see :func:`lists_freshly`, or where a canary proves it page
@@ -213,6 +213,8 @@ class ListingEvidence:
         keys = sorted(wanted)
         found: dict[str, ObjectMeta] = {}
         last, end, most = "", keys[-1], _MAX_LISTED_PER_WANTED * len(wanted)
+        in_doubt = 0
+        doubtful = False
         try:
             for count, meta in enumerate(self._list(store, keys, wanted[end], most)):
                 key = meta.path
@@ -220,18 +222,25 @@ class ListingEvidence:
                     self._rest_until, self._sparse_count = self._clock() + self._rest_seconds, len(wanted)
                     self._rest_seconds *= 2
                     return {}
-                if key <= last or not meta.e_tag:
+                # rclone lists an object that is being written without an ETag, or twice, once without an ETag.
+                doubtful = not meta.e_tag or (key == last and doubtful)
+                if key < last or (key == last and not doubtful):
                     self.trusted = False
                     return {}
                 if key > end:
                     break
                 last = key
-                if key in wanted:
+                if doubtful:
+                    in_doubt += 1
+                    found.pop(key, None)
+                elif key in wanted:
                     found[key] = meta
         except StoppedError:
             raise
         except Exception:  # noqa: BLE001 - after any failure each object gets a HEAD
             return {}
+        if in_doubt and not found:
+            self.trusted = False
         return found
 
     def _list(self, store: Store, keys: Sequence[str], last: str, most: int) -> Iterable[ObjectMeta]:

@@ -254,7 +254,7 @@ def test_limits(several: Project) -> None:
 
 
 def test_ctrl_c_ends_all_of_them_and_the_same_command_resumes(several: Project) -> None:
-    slow = several.start(*RUN, "--bandwidth", "5", "--max-memory", "1MiB", "--json")
+    slow = several.start(*RUN, "--bandwidth", "20", "--max-memory", "1MiB", "--json")
     lines = []
     assert slow.stdout is not None
     while True:
