@@ -15,7 +15,7 @@ from migrate_storage.engine.task import CopyResult, confirm_copy
 __all__ = ("BatchedRechecks", "Findings")
 
 _BATCH_OBJECTS = 5000
-"""Copies, or objects whose rows were updated, that wait for one listing at most."""
+"""Copies that wait for one listing at most; of those and objects whose rows were updated, twice as many."""
 _MAX_WAIT_SECONDS = 15.0
 """Seconds after which a listing begins for fewer of them."""
 
@@ -80,7 +80,8 @@ class BatchedRechecks:
     @property
     def is_due(self) -> bool:
         """Whether it is time to begin a listing."""
-        if max(len(self._copies), len(self._repointed)) >= _BATCH_OBJECTS:
+        # Rows wait for copies, and nothing waits for what is re-pointed: it shares the listing of the next copies.
+        if len(self._copies) >= _BATCH_OBJECTS or self.waiting_count >= 2 * _BATCH_OBJECTS:
             return True
         return self.waiting_count > 0 and time.monotonic() - self._begun > _MAX_WAIT_SECONDS
 

@@ -41,6 +41,8 @@ T = TypeVar("T")
 
 MAX_RECOPIES = 3
 """How often an object is copied again because its source changed after its rows were updated."""
+_QUEUED_OBJECTS = 1000
+"""Objects that wait for a worker before the next window is read: none is idle while a batch of rows is written."""
 _OWNER_CHECKS_AT_ONCE = 16
 """HEADs that are in progress at once to find out whether the copies of earlier runs are gone."""
 _RETRIED_OUTCOMES = frozenset({OutcomeKind.MISSING, OutcomeKind.MODIFIED, OutcomeKind.REPOINTED})
@@ -151,9 +153,10 @@ class Scheduler:
 
     def _wait_for_room(self, window: int) -> None:
         limit = max(8 * max(window, self._pool.width), self._rechecks.max_objects)
-        while self._pool.under_way > 4 * self._pool.width or len(self._objects) > limit:
+        queued = max(4 * self._pool.width, _QUEUED_OBJECTS)
+        while self._pool.under_way > queued or len(self._objects) > limit:
             self._collect(block=True)
-            if not self._pool.under_way:
+            if not self._pool.under_way and len(self._objects) > limit:
                 self._flush()
                 self._start_listing()
             if not self._pool.under_way or self._control.stopping.is_set():
