@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from migrate_storage.core.model import ObjectMeta
+from migrate_storage.core.model import ObjectMeta, Place
 from migrate_storage.core.parallel import SideBySide
-from migrate_storage.engine.listing_evidence import SideListings
+from migrate_storage.engine.listing_evidence import ListingEvidence, SideListings
 from migrate_storage.engine.plan import Item
 from migrate_storage.engine.task import CopyResult, confirm_copy
 
@@ -21,6 +21,8 @@ _MAX_WAIT_SECONDS = 15.0
 
 Listed = tuple[Mapping[str, ObjectMeta], Mapping[str, ObjectMeta]]
 """The listed objects of both sides, by filename."""
+_Named = tuple[str, Place | None]
+"""The filename of an object, and its place where that is known."""
 
 
 @dataclass(slots=True)
@@ -97,22 +99,15 @@ class BatchedRechecks:
         listings, copies, repointed = self._listings, self._copies, self._repointed
         self._begun, self._running = time.monotonic(), (copies, repointed)
         self._copies, self._repointed = {}, {}
-        sources = [result.task.item for result in copies.values() if result.source_pending]
-        sources += repointed.values()
-        destinations = [result.task.item for result in copies.values() if result.destination_pending]
-
-        def fetch_sources() -> Mapping[str, ObjectMeta]:
-            places = {item.source.path: item.places[0] for item in sources if item.places}
-            return listings.source.fetch([item.source.path for item in sources], places)
-
-        def fetch_destinations() -> Mapping[str, ObjectMeta]:
-            places = {item.destination.path: item.places[1] for item in destinations if item.places}
-            return listings.destination.fetch([item.destination.path for item in destinations], places)
+        pending = [result.task.item for result in copies.values() if result.source_pending]
+        sources = [_name_source(item) for item in (*pending, *repointed.values())]
+        destinations = [_name_destination(result.task.item) for result in copies.values() if result.destination_pending]
 
         def fetch_both() -> Listed:
             with SideBySide(2) as beside:
-                found = beside.start(fetch_sources), beside.start(fetch_destinations)
-                return found[0](), found[1]()
+                of_sources = beside.start(lambda: _fetch(listings.source, sources))
+                of_destinations = beside.start(lambda: _fetch(listings.destination, destinations))
+                return of_sources(), of_destinations()
 
         return fetch_both
 
@@ -135,3 +130,16 @@ class BatchedRechecks:
         """Forget what waits, because the run was asked to stop."""
         self._copies.clear()
         self._repointed.clear()
+
+
+def _name_source(item: Item) -> _Named:
+    return item.source.path, item.places[0] if item.places else None
+
+
+def _name_destination(item: Item) -> _Named:
+    return item.destination.path, item.places[1] if item.places else None
+
+
+def _fetch(listings: ListingEvidence, wanted: Sequence[_Named]) -> Mapping[str, ObjectMeta]:
+    places = {filename: place for filename, place in wanted if place is not None}
+    return listings.fetch([filename for filename, _ in wanted], places)

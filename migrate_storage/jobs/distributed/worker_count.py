@@ -35,8 +35,7 @@ def choose_workers(workload: Workload, idle_cores: int) -> int:
         workload: what is left to do.
         idle_cores: cores that other processes do not use.
     """
-    too_large = workload.mean_bytes is None or workload.mean_bytes > MAX_MEAN_BYTES
-    if too_large or is_for_one_process(workload.rows):
+    if workload.mean_bytes is None or workload.mean_bytes > MAX_MEAN_BYTES:
         return 1
     return max(1, min(idle_cores, workload.rows // ROWS_PER_WORKER))
 

@@ -47,6 +47,12 @@ def take_all(pool: WorkerPool) -> list[object]:
     return taken
 
 
+def pass_each_thread(pool: WorkerPool) -> bool:
+    """Give each idle thread a piece of work, after which it may end."""
+    submit(pool, *[lambda: None] * 4)
+    return not any(take_all(pool))
+
+
 def wait_for(reached: Callable[[], bool]) -> None:
     while not reached():
         time.sleep(0.01)
@@ -66,16 +72,10 @@ def test_a_thread_whose_place_is_gone_ends_and_the_others_do_the_work(
     take_all(pool)
     assert len(set(threads)) == 4, "four were at work at once"
     limiter.resize(1)
-    wait_for(lambda: take_all_of(pool) and sum(thread.is_alive() for thread in threads) == 1)
+    wait_for(lambda: pass_each_thread(pool) and sum(thread.is_alive() for thread in threads) == 1)
     [left] = [thread for thread in threads if thread.is_alive()]
     submit(pool, *[threading.current_thread] * 8)
     assert set(take_all(pool)) == {left}
-
-
-def take_all_of(pool: WorkerPool) -> bool:
-    """Give each idle thread a piece of work, after which it may end."""
-    submit(pool, *[lambda: None] * 4)
-    return not any(take_all(pool))
 
 
 def test_a_wider_limiter_gets_threads_for_what_was_submitted_before(
